@@ -1,0 +1,211 @@
+"""Agent: the loop. Observes, acts, remembers and learns; tells callbacks what happened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from simple_dqn.deep_q_network import DeepQNetwork
+from simple_dqn.environment import Environment
+from simple_dqn.replay_memory import ReplayMemory
+from simple_dqn.state_buffer import StateBuffer
+from simple_dqn.structures import Step
+
+
+class Callback:
+    """What may watch the loop: statistics, progress, schedules, displays. All methods optional."""
+
+    def on_phase_start(self, agent: Agent) -> None:
+        """A phase begins: see ``agent.phase``, ``agent.phase_steps`` and ``agent.phase_games``."""
+
+    def on_step(self, agent: Agent, step: Step) -> None:
+        """One step was done in every active lane; ``agent.exploration_rate`` is the ε used."""
+
+    def on_train(self, agent: Agent, errors: Tensor) -> None:
+        """One update was done; ``errors`` are its |TD error| [B], on the device."""
+
+    def on_phase_end(self, agent: Agent) -> None:
+        """A phase ends."""
+
+
+class Agent:
+    """Q-learning with experience replay and ε-greedy exploration (Mnih et al. 2015, algorithm 1).
+
+    Steps are counted over all N lanes: a step in each of 8 lanes is 8 steps.
+
+    Args:
+        environment: the games.
+        memory: the replay memory; None to only test and play.
+        network: the Q-network.
+        buffer: the current state of each lane.
+        exploration_rate_start, exploration_rate_end, exploration_decay_steps: ε falls linearly
+            from start to end over this many training steps.
+        exploration_rate_test: ε while testing and playing.
+        train_frequency: steps from one update to the next.
+        train_repeat: batches learnt at each update.
+        batch_size: transitions in a batch.
+        target_steps: training steps from one copy to the target network to the next; 0: never.
+        rng: the generator of the exploration.
+        callbacks: told about every phase, step and update, in this order.
+
+    Attributes:
+        total_train_steps: training steps done so far, random ones not counted.
+        phase: "random", "train", "test" or "play".
+        phase_steps, phase_games: what the phase is to last, the other is 0.
+        exploration_rate: the ε of the last step.
+        active: [N] whether the lane still plays in this phase.
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        memory: ReplayMemory | None,
+        network: DeepQNetwork,
+        buffer: StateBuffer,
+        *,
+        exploration_rate_start: float,
+        exploration_rate_end: float,
+        exploration_decay_steps: int,
+        exploration_rate_test: float,
+        train_frequency: int,
+        train_repeat: int,
+        batch_size: int,
+        target_steps: int,
+        rng: np.random.Generator,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        self.environment = environment
+        self.memory = memory
+        self.network = network
+        self.buffer = buffer
+        self.exploration_rate_start = exploration_rate_start
+        self.exploration_rate_end = exploration_rate_end
+        self.exploration_decay_steps = exploration_decay_steps
+        self.exploration_rate_test = exploration_rate_test
+        self.train_frequency = train_frequency
+        self.train_repeat = train_repeat
+        self.batch_size = batch_size
+        self.target_steps = target_steps
+        self.rng = rng
+        self.callbacks = list(callbacks)
+        self.total_train_steps = 0
+        self.phase = ""
+        self.phase_steps = self.phase_games = 0
+        self.exploration_rate = 1.0
+        self.active = np.ones(environment.num_envs, np.bool_)
+
+    def train_exploration_rate(self) -> float:
+        """Return the ε of training: linear from start to end, then constant."""
+        done = self.total_train_steps / max(self.exploration_decay_steps, 1)
+        start, end = self.exploration_rate_start, self.exploration_rate_end
+        return start + (end - start) * min(done, 1.0)
+
+    def act(self) -> NDArray[np.int64]:
+        """Choose an action for each lane, [N]: one coin a lane, random if it falls below ε."""
+        n, num_actions = self.environment.num_envs, len(self.environment.action_meanings)
+        explore = self.rng.random(n) < self.exploration_rate
+        actions = self.rng.integers(num_actions, size=n)
+        if not explore.all():
+            greedy = self.network.predict(self.buffer.states).argmax(axis=1)
+            actions = np.where(explore, actions, greedy)
+        return actions
+
+    def step(self, exploration_rate: float, remember: bool) -> Step:
+        """Act once in every lane, move the states on and, if told to, remember what happened."""
+        self.exploration_rate = exploration_rate
+        actions = self.act()
+        step = self.environment.act(actions)
+        self.buffer.add(step.observations)
+        if remember and self.memory is not None:
+            self.memory.add(actions, step.rewards, step.observations, step.terminals)
+        for callback in self.callbacks:
+            callback.on_step(self, step)
+        return step
+
+    def restart(self, lanes: NDArray[np.intp] | None, remember: bool) -> None:
+        """Begin the next episode in ``lanes``; None: a new game in all."""
+        if lanes is not None and not len(lanes):
+            return
+        observations = self.environment.restart(lanes)
+        self.buffer.restart(lanes, observations)
+        if remember and self.memory is not None:
+            self.memory.restart(lanes, observations)
+
+    def play_random(self, steps: int, exploration_rate: float = 1.0) -> None:
+        """Fill the replay memory with ``steps`` random steps, after a resume less random ones."""
+        self._start("random", steps=steps, training=True)
+        for _ in range(self._rounds(steps)):
+            step = self.step(exploration_rate, remember=True)
+            self.restart(np.flatnonzero(step.terminals | step.truncateds), remember=True)
+        self._end()
+
+    def train(self, steps: int) -> None:
+        """Act, remember and learn for ``steps`` steps."""
+        assert self.memory is not None
+        self._start("train", steps=steps, training=True)
+        for _ in range(self._rounds(steps)):
+            step = self.step(self.train_exploration_rate(), remember=True)
+            self.restart(np.flatnonzero(step.terminals | step.truncateds), remember=True)
+
+            before = self.total_train_steps
+            self.total_train_steps += self.environment.num_envs
+            if self.memory.count >= self.batch_size:
+                for _ in range(self._passed(self.train_frequency, before) * self.train_repeat):
+                    errors = self.network.train(self.memory.sample(self.batch_size))
+                    for callback in self.callbacks:
+                        callback.on_train(self, errors)
+            if self.target_steps and self._passed(self.target_steps, before):
+                self.network.update_target_network()
+        self._end()
+
+    def test(self, steps: int = 0, games: int = 0) -> None:
+        """Play without learning: for ``steps`` steps, or else for ``games`` whole games.
+
+        Games are shared out to the lanes beforehand, so that short games are not counted more
+        often than long ones: the same statistics as one game after another.
+        """
+        self._evaluate("test", steps, games)
+
+    def play(self, games: int) -> None:
+        """Play ``games`` whole games without learning."""
+        self._evaluate("play", 0, games)
+
+    def _evaluate(self, phase: str, steps: int, games: int) -> None:
+        self._start(phase, steps=0 if games else steps, games=games, training=False)
+        left = np.full(self.environment.num_envs, games // self.environment.num_envs)
+        left[: games % self.environment.num_envs] += 1
+        self.active = left > 0 if games else self.active
+        rounds = self._rounds(self.phase_steps)
+        while self.active.any() if games else rounds:
+            rounds -= 1
+            step = self.step(self.exploration_rate_test, remember=False)
+            ended = step.terminals | step.truncateds
+            left -= ended
+            if games:  # a lane that has played its share stays where its last game ended
+                self.active = left > 0
+            self.restart(np.flatnonzero(ended & self.active), remember=False)
+        self._end()
+
+    def _start(self, phase: str, *, steps: int, training: bool, games: int = 0) -> None:
+        """Begin a phase: new games in all lanes, by the rules of training or of a test."""
+        self.phase, self.phase_steps, self.phase_games = phase, steps, games
+        self.active = np.ones(self.environment.num_envs, np.bool_)
+        self.environment.training = training
+        for callback in self.callbacks:
+            callback.on_phase_start(self)
+        self.restart(None, remember=training)
+
+    def _end(self) -> None:
+        for callback in self.callbacks:
+            callback.on_phase_end(self)
+
+    def _rounds(self, steps: int) -> int:
+        """Rounds of all lanes that make at least ``steps`` steps."""
+        return -(-steps // self.environment.num_envs)
+
+    def _passed(self, every: int, before: int) -> int:
+        """How many multiples of ``every`` the training steps have passed since ``before``."""
+        return self.total_train_steps // every - before // every

@@ -1,0 +1,189 @@
+"""Building the objects of a run from its configuration: the only place that constructs them.
+
+Each object takes explicit values, not the whole configuration, and none knows where they came from.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from simple_dqn.agent import Agent
+from simple_dqn.config import Config
+from simple_dqn.deep_q_network import DeepQNetwork, choose_device
+from simple_dqn.environment import ALEEnvironment, Environment
+from simple_dqn.errors import UsageError
+from simple_dqn.networks import QNetwork
+from simple_dqn.progress import Progress, log_row
+from simple_dqn.replay_memory import ReplayMemory
+from simple_dqn.resources import require_memory
+from simple_dqn.roms import find_rom
+from simple_dqn.snapshot import Snapshot
+from simple_dqn.state_buffer import StateBuffer
+from simple_dqn.statistics import Statistics
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Run:
+    """The objects of a run, wired together."""
+
+    config: Config
+    game: str
+    environment: Environment
+    network: DeepQNetwork
+    agent: Agent
+    statistics: Statistics
+
+
+def find_game(name: str, kind: str) -> tuple[str, str, Path | None]:
+    """Return (ale or gym, game, ROM) of what the user called ``name``.
+
+    Raises:
+        UsageError: there is no such game.
+    """
+    if kind == "gym":
+        return "gym", name, None
+    try:
+        return "ale", *find_rom(name)
+    except UsageError:
+        import gymnasium
+
+        if kind == "auto" and (name in gymnasium.registry or ":" in name):
+            return "gym", name, None
+        raise
+
+
+def build(config: Config, game: str, rom: Path | None, with_memory: bool = True) -> Run:
+    """Build the objects of a run from its configuration; nothing is written yet.
+
+    Raises:
+        UsageError: memory, device, screen size or the game's switches do not allow it.
+    """
+    # A run that goes on draws other numbers than at its beginning, but the same each time.
+    start = [config.run.start_epoch] if config.run.start_epoch else []
+    seeds = np.random.SeedSequence([max(config.common.random_seed, 0), *start]).spawn(4)
+    torch.manual_seed(int(seeds[0].generate_state(1)[0]))
+    if config.backend.threads:
+        torch.set_num_threads(config.backend.threads)
+
+    environment = make_environment(config, game, rom, seeds[1])
+    num_envs, history_length = config.environment.num_envs, config.replay.history_length
+    shape, dtype = environment.observation_shape, environment.observation_dtype
+    memory = None
+    if with_memory:
+        size = config.replay.replay_size
+        require_memory(ReplayMemory.nbytes(size, shape, dtype), size)
+        memory = ReplayMemory(
+            size, num_envs, history_length, shape, dtype,
+            discount_rate=config.network.discount_rate,
+            min_reward=config.network.min_reward,
+            max_reward=config.network.max_reward,
+            history_padding=config.replay.history_padding,
+            rng=np.random.default_rng(seeds[2]),
+        )  # fmt: skip
+    network = DeepQNetwork(
+        QNetwork(
+            len(environment.action_meanings), history_length, shape,
+            hidden_units=config.network.hidden_units,
+            conv1_padding=config.network.conv1_padding,
+            batch_norm=config.network.batch_norm,
+            weight_init=config.network.weight_init,
+        ),
+        choose_device(config.backend.backend, config.backend.device_id),
+        datatype=config.backend.datatype,
+        optimizer=config.network.optimizer,
+        learning_rate=config.network.learning_rate,
+        decay_rate=config.network.decay_rate,
+        epsilon=config.network.optimizer_epsilon,
+        centered=config.network.rmsprop_centered,
+        loss_reduction=config.network.loss_reduction,
+        clip_error=config.network.clip_error,
+        has_target_network=config.agent.target_steps > 0,
+    )  # fmt: skip
+    statistics = Statistics(num_envs, config.run.validation_size, on_row=(log_row,))
+    agent = Agent(
+        environment, memory, network,
+        StateBuffer(num_envs, history_length, shape, dtype),
+        exploration_rate_start=config.agent.exploration_rate_start,
+        exploration_rate_end=config.agent.exploration_rate_end,
+        exploration_decay_steps=config.agent.exploration_decay_steps,
+        exploration_rate_test=config.agent.exploration_rate_test,
+        train_frequency=config.agent.train_frequency,
+        train_repeat=config.agent.train_repeat,
+        batch_size=config.network.batch_size,
+        target_steps=config.agent.target_steps,
+        rng=np.random.default_rng(seeds[3]),
+        callbacks=[statistics, Progress(statistics)],
+    )  # fmt: skip
+    logger.info(
+        "%s: %d actions, network on %s in %s",
+        game, len(environment.action_meanings), network.device, config.backend.datatype,
+    )  # fmt: skip
+    return Run(config, game, environment, network, agent, statistics)
+
+
+def make_environment(config: Config, game: str, rom: Path | None, seed: Any) -> Environment:
+    """Return the environment of a game: on ALE if there is a ROM, else on Gymnasium."""
+    env = config.environment
+    screen = dict(resize=env.resize, screen_width=env.screen_width, screen_height=env.screen_height)
+    if rom is None:
+        from simple_dqn.gym_environment import GymEnvironment
+
+        return GymEnvironment(game, num_envs=env.num_envs, seed=seed, **screen)  # type: ignore[arg-type]
+
+    if env.random_starts_unit == "steps" and env.random_starts:
+        # The original drew from {history_length, ..., random_starts} and did one step more.
+        least = min(config.replay.history_length, env.random_starts) + 1
+        multiple = env.frame_skip
+        starts = (least * multiple, (env.random_starts + 1) * multiple)
+    else:
+        multiple, starts = 1, (1, max(env.random_starts, 1))
+    return ALEEnvironment(
+        rom,
+        num_envs=env.num_envs,
+        seed=seed,
+        frame_skip=env.frame_skip,
+        repeat_action_probability=env.repeat_action_probability,
+        minimal_action_set=env.minimal_action_set,
+        game_mode=env.game_mode,
+        game_difficulty=env.game_difficulty,
+        color_averaging=env.color_averaging,
+        life_loss_terminal=env.life_loss_terminal,
+        random_starts=starts,
+        random_starts_multiple=multiple,
+        test_frame_cap=env.test_frame_cap,
+        display_screen=env.display_screen,
+        record_screen_path=env.record_screen_path,
+        record_sound_filename=env.record_sound_filename,
+        **screen,  # type: ignore[arg-type]
+    )
+
+
+def load_weights(run: Run, snapshot: Snapshot) -> None:
+    """Set the network's weights to a snapshot's.
+
+    Raises:
+        UsageError: the snapshot is for other actions or observations than the game's.
+    """
+    own, theirs = run.environment.action_meanings, snapshot.action_meanings
+    if own != theirs:
+        raise UsageError(
+            f"'{snapshot.path}' was trained on {snapshot.game} with the actions "
+            f"{' '.join(theirs)}, but {run.game} has {' '.join(own)} here"
+        )
+    if run.environment.observation_shape != snapshot.observation_shape:
+        raise UsageError(
+            f"'{snapshot.path}' sees observations of {snapshot.observation_shape}, but {run.game} "
+            f"has {run.environment.observation_shape} here"
+        )
+    try:
+        run.network.load_weights(snapshot.weights)
+    except UsageError as error:
+        raise UsageError(f"'{snapshot.path}': {error}") from None

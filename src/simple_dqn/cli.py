@@ -1,0 +1,134 @@
+"""The command line, made from the options of ``config.py``: nothing is declared twice."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any, NoReturn
+
+from simple_dqn import __version__
+from simple_dqn.config import Config, options
+from simple_dqn.errors import UsageError
+
+# command -> (positional arguments, what it does)
+GAME = ("game", "ROM file, name of an Atari game, or Gymnasium id")
+SNAPSHOT = ("snapshot", "snapshots/<game>[_<label>]_<epoch>.safetensors")
+COMMANDS: dict[str, tuple[tuple[tuple[str, str], ...], str]] = {
+    "train": (
+        (GAME, ("label", "name for this run, if there are several of a game")),
+        "train on a game: results/<game>[_<label>].csv and a snapshot an epoch",
+    ),
+    "resume": ((SNAPSHOT,), "go on with the training that a snapshot comes from"),
+    "test": ((SNAPSHOT,), "test a snapshot: mean score and the protocol it was got by"),
+    "profile_train": ((GAME,), "show where the time of training goes"),
+    "profile_test": ((GAME,), "show where the time of testing goes"),
+    "profile_random": ((GAME,), "show where the time of random play goes"),
+}
+OPTIONAL = {"label"}
+
+METAVARS = {int: "N", float: "X", bool: "true|false", str: "TEXT"}
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are UsageErrors: one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the message as a UsageError, with near names for an unknown option."""
+        if message.startswith("unrecognized arguments: "):
+            unknown = message.removeprefix("unrecognized arguments: ").split()[0]
+            known = [s for action in self._actions for s in action.option_strings]
+            near = difflib.get_close_matches(unknown, known, n=2)
+            message = f"unknown argument '{unknown}'"
+            if near:
+                message += f": did you mean {' or '.join(near)}?"
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def top_level_help() -> str:
+    """Return the text of ``simple-dqn --help``."""
+    width = max(map(len, COMMANDS))
+    commands = "\n".join(f"  {name:{width}}  {text}" for name, (_, text) in COMMANDS.items())
+    return (
+        f"Simple DQN {__version__}: a small, fast, faithful Deep-Q-Network research toolkit\n\n"
+        f"usage: simple-dqn COMMAND ...\n\n{commands}\n\n"
+        f"simple-dqn COMMAND --help lists a command's options."
+    )
+
+
+def parse(command: str, arguments: Sequence[str]) -> tuple[dict[str, str], dict[str, Any]]:
+    """Parse the arguments of a command.
+
+    Returns:
+        (positional arguments, the options that were given): nothing is filled in.
+
+    Raises:
+        UsageError: an argument is unknown, missing or of the wrong type.
+        SystemExit: after ``--help``.
+    """
+    parser = make_parser(command)
+    given = vars(parser.parse_intermixed_args([_underscored(a) for a in arguments]))
+    names = [name for name, _ in COMMANDS[command][0]]
+    return {name: given.pop(name) or "" for name in names}, given
+
+
+def make_parser(command: str) -> Parser:
+    """Return the parser of a command: its positional arguments and the options that it takes."""
+    positionals, description = COMMANDS[command]
+    parser = Parser(
+        prog=f"simple-dqn {command}",
+        description=description[0].upper() + description[1:] + ".",
+        epilog="Option names may be written with _ or -.",
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=30, width=100),
+    )
+    # A usage line of 60 options would push what matters off the screen.
+    words = (f"[{name.upper()}]" if name in OPTIONAL else name.upper() for name, _ in positionals)
+    parser.usage = f"{parser.prog} {' '.join(words)} [options]"
+    for name, help in positionals:
+        nargs = "?" if name in OPTIONAL else None
+        parser.add_argument(name, metavar=name.upper(), help=help, nargs=nargs, default=None)
+    if command == "test":
+        parser.add_argument("--game", metavar="TEXT", help="another ROM than the snapshot's own")
+
+    titles = {
+        group.name: (type(group.default).__doc__ or "").partition(".")[0]
+        for group in fields(Config)
+    }
+    groups = {name: parser.add_argument_group(title) for name, title in titles.items()}
+    for group, field, kind in options():
+        meta = field.metadata
+        if command not in meta["commands"]:
+            continue
+        default = str(field.default).lower() if kind is bool else field.default
+        unit = f" {meta['unit']}" if meta["unit"] else ""
+        shown = f" (default: {default}{unit})" if default != "" else ""
+        flag: dict[str, Any] = {"nargs": "?", "const": True} if kind is bool else {}
+        groups[group].add_argument(
+            f"--{field.name}",
+            type=_boolean if kind is bool else kind,
+            metavar="|".join(meta["choices"]) or METAVARS[kind],
+            help=(meta["help"] + shown).replace("%", "%%"),
+            **flag,
+        )
+    return parser
+
+
+def _underscored(argument: str) -> str:
+    """Return ``--train-steps=5`` as ``--train_steps=5``; leave what is no option alone."""
+    if not argument.startswith("--"):
+        return argument
+    name, equals, value = argument.partition("=")
+    return "--" + name[2:].replace("-", "_") + equals + value
+
+
+def _boolean(text: str) -> bool:
+    """Return the truth value that ``text`` spells."""
+    try:
+        return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[
+            text.lower()
+        ]
+    except KeyError:
+        raise argparse.ArgumentTypeError(f"takes true or false, not '{text}'") from None

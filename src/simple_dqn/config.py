@@ -1,0 +1,417 @@
+"""Every option, its default, range, unit and meaning; the presets; nothing else holds defaults.
+
+One dataclass a group of options. ``--help``, the configuration written beside the results, the
+metadata of a snapshot and the presets all derive from the fields below. A value comes from, in
+rising order of precedence: the field's default (which is the preset ``nature``), the preset, a
+snapshot that a run goes on from, the command line.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar, get_type_hints
+
+from simple_dqn.errors import UsageError
+
+# The commands an option belongs to; a group's options are offered by all commands unless it says.
+TRAIN = ("train", "resume", "profile_train", "profile_test", "profile_random")
+TEST = ("test",)
+
+T = TypeVar("T")
+
+
+def option(
+    default: T,
+    help: str,
+    *,
+    unit: str = "",
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+    commands: tuple[str, ...] = TRAIN + TEST,
+    only: Mapping[str, tuple[str, ...]] | None = None,
+) -> T:
+    """Declare one option: a dataclass field whose metadata the parser and the checks read.
+
+    ``low`` and ``high`` are inclusive bounds. ``only`` names the option values without which this
+    one has no effect; giving it anyway is an error, so that no flag is ignored in silence.
+    """
+    return field(
+        default=default,
+        metadata=dict(
+            help=help,
+            unit=unit,
+            low=low,
+            high=high,
+            choices=choices,
+            commands=commands,
+            only=dict(only or {}),
+        ),
+    )
+
+
+ALE = {"environment": ("ale", "auto")}
+RMSPROP = {"optimizer": ("rmsprop",)}
+NOT_ADAM = {"optimizer": ("rmsprop", "adadelta")}
+
+
+# fmt: off
+@dataclass(frozen=True)
+class EnvironmentOptions:
+    """Environment: the game and the recipe that turns its frames into observations."""
+
+    environment: str = option(
+        "auto", "what GAME names: an Atari ROM, a Gymnasium id, or whichever of them it is",
+        choices=("auto", "ale", "gym"), commands=TRAIN)
+    num_envs: int = option(
+        1, "games played side by side; every count of steps stays over all of them",
+        unit="games", low=1, high=4096)
+    frame_skip: int = option(
+        4, "emulator frames that each action is repeated for", unit="frames", low=1, high=60,
+        only=ALE)
+    repeat_action_probability: float = option(
+        0.0, "chance, each frame, that the previous action sticks (Machado et al. 2018 use .25)",
+        low=0, high=1, only=ALE)
+    minimal_action_set: bool = option(
+        True, "only the actions that the game reacts to; false: all 18", only=ALE)
+    game_mode: int = option(
+        0, "the console's game-select switch (0: the cartridge's default)", low=0, only=ALE)
+    game_difficulty: int = option(0, "the console's difficulty switch", low=0, only=ALE)
+    color_averaging: bool = option(
+        False, "ALE's blend of the last two frames against flicker; false: their maximum",
+        only=ALE)
+    resize: str = option(
+        "area", "how a screen shrinks: mean of the covered area, or bilinear",
+        choices=("area", "linear"))
+    screen_width: int = option(84, "width of an observation", unit="pixels", low=1, high=512)
+    screen_height: int = option(84, "height of an observation", unit="pixels", low=1, high=512)
+    life_loss_terminal: bool = option(
+        True, "in training, losing a life ends the return (the game itself goes on)",
+        commands=TRAIN, only=ALE)
+    random_starts: int = option(
+        30, "a game starts with a random number of no-ops, at most this many (0: always one)",
+        unit="frames or steps", low=0, high=10_000, only=ALE)
+    random_starts_unit: str = option(
+        "frames", "what random_starts counts: emulator frames, from 1; or agent steps, from "
+        "history_length + 1 and 1 more at most", choices=("frames", "steps"), only=ALE)
+    test_frame_cap: int = option(
+        18_000, "a test game is cut off after this many emulator frames: 18000 are 5 minutes "
+        "(0: never)", unit="frames", low=0, only=ALE)
+    display_screen: bool = option(False, "show the first game in a window", only=ALE)
+    record_screen_path: str = option(
+        "", "write every emulator frame of the first game as PNG into this folder", only=ALE)
+    record_sound_filename: str = option(
+        "", "write the sound of the first game into this WAV file", only=ALE)
+
+
+@dataclass(frozen=True)
+class ReplayOptions:
+    """Replay memory."""
+
+    replay_size: int = option(
+        1_000_000, "screens kept, 7.1 kB each at 84x84: a transition has one, an episode's start "
+        "another", unit="screens", low=2, commands=TRAIN)
+    history_length: int = option(
+        4, "screens that form a state", unit="screens", low=1, high=64, commands=TRAIN)
+    history_padding: str = option(
+        "zero", "states that reach back before their episode's start: zero the missing screens, "
+        "or never sample them", choices=("zero", "reject"), commands=TRAIN)
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """Deep Q-network."""
+
+    learning_rate: float = option(
+        0.00025, "step size of the optimiser", low=0, high=10, commands=TRAIN)
+    discount_rate: float = option(
+        0.99, "γ, the worth of a reward one step later", low=0, high=1, commands=TRAIN)
+    batch_size: int = option(
+        32, "transitions in an update", unit="transitions", low=1, high=65_536, commands=TRAIN)
+    optimizer: str = option(
+        "rmsprop", "optimiser", choices=("rmsprop", "adam", "adadelta"), commands=TRAIN)
+    decay_rate: float = option(
+        0.95, "decay of rmsprop's and adadelta's running means, each update", low=0, high=1,
+        commands=TRAIN, only=NOT_ADAM)
+    rmsprop_centered: bool = option(
+        True, "DeepMind's rmsprop, lr·g/√(E[g²]−E[g]²+ε); false: the original simple_dqn's, "
+        "lr·g/(√(E[g²]+ε)+ε)", commands=TRAIN, only=RMSPROP)
+    optimizer_epsilon: float = option(
+        0.0, "ε of the optimiser (0: its own: rmsprop .01 centred, else 1e-6; adam 1e-8; "
+        "adadelta 1e-6)", low=0, high=1, commands=TRAIN)
+    loss_reduction: str = option(
+        "sum", "how the gradients of a batch combine", choices=("sum", "mean"), commands=TRAIN)
+    clip_error: float = option(
+        1.0, "clip the TD error of an update to ± this (0: never)", low=0, commands=TRAIN)
+    min_reward: float = option(
+        -1.0, "clip rewards from below for learning; scores stay raw", commands=TRAIN)
+    max_reward: float = option(
+        1.0, "clip rewards from above for learning; scores stay raw", commands=TRAIN)
+    batch_norm: bool = option(
+        False, "batch normalisation after each hidden layer", commands=TRAIN)
+    weight_init: str = option(
+        "fan_in", "initial weights: U(±1/√fan_in), biases too, as torch7; or Xavier (Glorot), "
+        "biases zero", choices=("fan_in", "xavier"), commands=TRAIN)
+    conv1_padding: int = option(
+        1, "zero padding around the first convolution", unit="pixels", low=0, high=7,
+        commands=TRAIN)
+    hidden_units: int = option(
+        512, "rectifier units of the last hidden layer", unit="units", low=1, high=65_536,
+        commands=TRAIN)
+
+
+@dataclass(frozen=True)
+class BackendOptions:
+    """Backend."""
+
+    backend: str = option(
+        "auto", "where the network runs; auto: a CUDA GPU if there is one",
+        choices=("cpu", "gpu", "auto"))
+    device_id: int = option(0, "which GPU", low=0, high=1023)
+    datatype: str = option(
+        "float32", "precision of the forward and backward pass; weights are kept in float32",
+        choices=("float32", "bfloat16", "float16"))
+    threads: int = option(
+        0, "CPU threads of the network (0: one a core)", unit="threads", low=0, high=1024)
+
+
+@dataclass(frozen=True)
+class AgentOptions:
+    """Agent."""
+
+    exploration_rate_start: float = option(
+        1.0, "ε at the beginning of the decay", low=0, high=1, commands=TRAIN)
+    exploration_rate_end: float = option(
+        0.1, "ε at the end of the decay", low=0, high=1, commands=TRAIN)
+    exploration_decay_steps: int = option(
+        1_000_000, "training steps over which ε falls, linearly", unit="steps", low=0,
+        commands=TRAIN)
+    exploration_rate_test: float = option(0.05, "ε while testing and playing", low=0, high=1)
+    train_frequency: int = option(
+        4, "one update each this many steps", unit="steps", low=1, commands=TRAIN)
+    train_repeat: int = option(
+        1, "batches sampled and learnt at each update", unit="batches", low=1, commands=TRAIN)
+    target_steps: int = option(
+        10_000, "training steps between copies to the target network (0: no target network)",
+        unit="steps", low=0, commands=TRAIN)
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Main loop."""
+
+    random_steps: int = option(
+        50_000, "random steps that fill the replay memory before learning", unit="steps", low=0,
+        commands=TRAIN)
+    train_steps: int = option(
+        250_000, "training steps an epoch", unit="steps", low=0, commands=TRAIN)
+    test_steps: int = option(125_000, "testing steps an epoch", unit="steps", low=0)
+    epochs: int = option(
+        200, "epochs in all: one train and one test phase each", unit="epochs", low=0,
+        commands=TRAIN)
+    start_epoch: int = option(
+        0, "epochs already behind, for ε and the counters; resume.sh sets it", unit="epochs",
+        low=0, commands=("train",))
+    play_games: int = option(
+        0, "play this many whole games with the ε of testing, and do nothing else",
+        unit="games", low=0, commands=("train",))
+    test_games: int = option(
+        0, "test for this many whole games instead of test_steps; 30 is the paper's protocol",
+        unit="games", low=0, commands=("test",))
+    validation_size: int = option(
+        500, "held-out states whose mean max Q is the column meanq", unit="states", low=1,
+        high=100_000, commands=TRAIN)
+    load_weights: str = option(
+        "", "start from the weights of this snapshot", commands=("train",))
+    save_weights_prefix: str = option(
+        "", "snapshots are PREFIX_<epoch>.safetensors (default: snapshots/<game>[_<label>])",
+        commands=("train", "resume"))
+    csv_file: str = option(
+        "", "statistics, a row a phase (default: results/<game>[_<label>].csv; a test writes "
+        "none unless given)", commands=("train", "resume", "test"))
+    overwrite: bool = option(
+        False, "replace the results of an earlier run of this name", commands=("train", "test"))
+    tensorboard: str = option(
+        "", "also write every row as TensorBoard scalars into this folder (needs the extra "
+        "'tensorboard')", commands=("train", "resume"))
+
+
+@dataclass(frozen=True)
+class CommonOptions:
+    """Common."""
+
+    preset: str = option(
+        "nature", "defaults for all other options: DeepMind's 2015 code, or the original "
+        "simple_dqn's choices", choices=("nature", "simple_dqn"), commands=TRAIN)
+    random_seed: int = option(
+        -1, "seed of every random generator (-1: a fresh one, written beside the results)",
+        low=-1, high=2**31 - 1)
+    log_level: str = option(
+        "INFO", "least severe log line that is printed",
+        choices=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
+# fmt: on
+
+
+# What each preset changes against the defaults above; docs/faithfulness.md has a row for each.
+PRESETS: dict[str, dict[str, Any]] = {
+    "nature": {},
+    "simple_dqn": dict(
+        color_averaging=True,
+        resize="linear",
+        random_starts_unit="steps",
+        history_padding="reject",
+        rmsprop_centered=False,
+        loss_reduction="mean",
+        weight_init="xavier",
+        conv1_padding=0,
+    ),
+}
+
+# Where things lie and how they are shown is no part of what a run computes: these stay out of a
+# snapshot, so that equal runs have equal snapshots wherever they were started.
+PLACES = frozenset(
+    {
+        "display_screen",
+        "record_screen_path",
+        "record_sound_filename",
+        "load_weights",
+        "save_weights_prefix",
+        "csv_file",
+        "overwrite",
+        "tensorboard",
+        "log_level",
+        "play_games",
+        "test_games",
+        "start_epoch",
+    }
+)
+
+OPTIMIZER_EPSILON = {"rmsprop": 1e-6, "adam": 1e-8, "adadelta": 1e-6}
+DEEPMIND_EPSILON = 0.01
+
+
+@dataclass(frozen=True)
+class Config:
+    """All options of a run, by group."""
+
+    environment: EnvironmentOptions = EnvironmentOptions()
+    replay: ReplayOptions = ReplayOptions()
+    network: NetworkOptions = NetworkOptions()
+    backend: BackendOptions = BackendOptions()
+    agent: AgentOptions = AgentOptions()
+    run: RunOptions = RunOptions()
+    common: CommonOptions = CommonOptions()
+
+    def to_dict(self) -> dict[str, Any]:
+        """All options as one flat dictionary: {option: value}, in the order of ``--help``."""
+        return {
+            f.name: getattr(getattr(self, group.name), f.name)
+            for group in fields(self)
+            for f in fields(getattr(self, group.name))
+        }
+
+
+def options() -> Iterator[tuple[str, dataclasses.Field[Any], type]]:
+    """Yield (group name, field, type) of every option, in the order of ``--help``."""
+    for group in fields(Config):
+        cls: Any = type(group.default)
+        hints = get_type_hints(cls)
+        for f in fields(cls):
+            yield group.name, f, hints[f.name]
+
+
+def resolve(given: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> Config:
+    """Return the configuration for the options ``given`` on top of ``base`` or of the preset.
+
+    Args:
+        given: what the user set, {option: value}.
+        base: all options of the run to go on from (a snapshot's), or None for a new run.
+
+    Raises:
+        UsageError: an unknown option, a wrong type, a value out of range, a clash of two.
+    """
+    known = {f.name: (group, f, hint) for group, f, hint in options()}
+    for name in (*given, *(base or {})):
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=2)
+            also = f" (did you mean {' or '.join(near)}?)" if near else ""
+            raise UsageError(f"there is no option '{name}'{also}")
+
+    values: dict[str, Any] = {name: f.default for name, (_, f, _) in known.items()}
+    preset = given.get("preset", (base or {}).get("preset", values["preset"]))
+    if base:
+        values.update(base)
+    elif preset in PRESETS:  # an unknown one is refused with its choices below
+        values.update(PRESETS[preset])
+    values.update(given)
+
+    for name, (_, f, hint) in known.items():
+        values[name] = _check(name, values[name], f.metadata, hint)
+    _check_together(values, given)
+    if values["optimizer_epsilon"] == 0:
+        centered = values["optimizer"] == "rmsprop" and values["rmsprop_centered"]
+        values["optimizer_epsilon"] = (
+            DEEPMIND_EPSILON if centered else OPTIMIZER_EPSILON[values["optimizer"]]
+        )
+
+    groups: dict[str, dict[str, Any]] = {}
+    for name, (group, _, _) in known.items():
+        groups.setdefault(group, {})[name] = values[name]
+    defaults = Config()
+    return Config(**{g: type(getattr(defaults, g))(**kw) for g, kw in groups.items()})
+
+
+def _check(name: str, value: Any, meta: Mapping[str, Any], kind: type) -> Any:
+    """Return ``value`` as ``kind``; raise UsageError for another type or out of range."""
+    wanted = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}[kind]
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
+        raise UsageError(f"--{name} takes {wanted}, not {value!r}")
+    if meta["choices"] and value not in meta["choices"]:
+        raise UsageError(f"--{name} is one of {', '.join(meta['choices'])}, not '{value}'")
+    low, high = meta["low"], meta["high"]
+    if (low is not None and value < low) or (high is not None and value > high):
+        allowed = (
+            f"from {low:g} to {high:g}"
+            if low is not None and high is not None
+            else f"{low:g} or more"
+            if low is not None
+            else f"{high:g} or less"
+        )
+        unit = f" {meta['unit']}" if meta["unit"] else ""
+        raise UsageError(f"--{name} is {allowed}{unit}, not {value:g}")
+    return value
+
+
+def _check_together(values: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Raise UsageError for options that contradict each other or have no effect together."""
+    for _, f, _ in options():
+        for other, needed in f.metadata["only"].items():
+            if f.name in given and values[other] not in needed:
+                raise UsageError(
+                    f"--{f.name} has no effect with --{other} {values[other]}: leave it out"
+                )
+    if values["optimizer"] == "adadelta" and "learning_rate" in given:
+        raise UsageError("--learning_rate has no effect with --optimizer adadelta: leave it out")
+    if values["min_reward"] > values["max_reward"]:
+        raise UsageError(
+            f"--min_reward {values['min_reward']:g} is above --max_reward {values['max_reward']:g}"
+        )
+    slots = values["replay_size"] // values["num_envs"]
+    least = values["history_length"] + 3
+    if slots < least:
+        raise UsageError(
+            f"--replay_size {values['replay_size']} is too small: {values['num_envs']} games with "
+            f"states of {values['history_length']} screens need at least "
+            f"{least * values['num_envs']}"
+        )
+    if values["replay_size"] < values["batch_size"]:
+        raise UsageError(
+            f"--replay_size {values['replay_size']} is smaller than "
+            f"--batch_size {values['batch_size']}"
+        )

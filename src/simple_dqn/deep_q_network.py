@@ -1,0 +1,225 @@
+"""DeepQNetwork: predicts Q-values and learns them. The only room that optimises."""
+
+from __future__ import annotations
+
+import copy
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from simple_dqn.errors import UsageError
+from simple_dqn.networks import QNetwork
+from simple_dqn.optimizers import RMSProp
+from simple_dqn.structures import Batch
+
+# The clipped TD error bounds what flows back, so a constant is enough to lift float16's small
+# gradients out of its underflow without reaching its overflow.
+FLOAT16_SCALE = 128.0
+
+
+class DeepQNetwork:
+    """The action-value function Q(s, a; θ) and its target network θ⁻ (Mnih et al. 2015).
+
+    Args:
+        network: the module that is θ; it is moved to ``device``.
+        device: where it runs, see ``choose_device``.
+        datatype: "float32", or "bfloat16" or "float16" for mixed precision: the products are
+            computed in it, weights and optimiser stay float32.
+        optimizer: "rmsprop" (see ``optimizers.RMSProp``), "adam" or "adadelta".
+        learning_rate, decay_rate, epsilon, centered: of the optimiser, where it has them.
+        loss_reduction: "sum" or "mean" of the gradients of a batch.
+        clip_error: bound of the TD error in an update; 0 for none.
+        has_target_network: False: the targets come from θ itself.
+
+    Attributes:
+        weight_updates: updates done so far.
+    """
+
+    def __init__(
+        self,
+        network: QNetwork,
+        device: torch.device,
+        *,
+        datatype: str,
+        optimizer: str,
+        learning_rate: float,
+        decay_rate: float,
+        epsilon: float,
+        centered: bool,
+        loss_reduction: str,
+        clip_error: float,
+        has_target_network: bool,
+    ) -> None:
+        self.device = device
+        self.datatype = datatype
+        self.loss_reduction = loss_reduction
+        self.clip_error = clip_error
+        self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network.eval()
+        self.target_network = copy.deepcopy(network) if has_target_network else self.network
+        self.target_network.requires_grad_(not has_target_network)
+
+        params = list(self.network.parameters())
+        self.optimizer: torch.optim.Optimizer
+        if optimizer == "rmsprop":
+            self.optimizer = RMSProp(params, learning_rate, decay_rate, epsilon, centered)
+        elif optimizer == "adam":
+            self.optimizer = torch.optim.Adam(params, learning_rate, eps=epsilon)
+        else:  # Adadelta as in its paper has no learning rate (Zeiler 2012)
+            self.optimizer = torch.optim.Adadelta(params, 1.0, rho=decay_rate, eps=epsilon)
+
+        self.weight_updates = 0
+        self._cost = torch.zeros((), device=device)  # summed since the last mean_cost()
+        self._cost_updates = 0
+
+    def predict(self, states: NDArray[Any]) -> NDArray[np.float32]:
+        """Return Q(s, a; θ), [N, A], of states [N, H, *shape]."""
+        with torch.inference_mode(), self._precision():
+            q: NDArray[np.float32] = self.network(self._tensor(states)).cpu().numpy()
+        return q
+
+    def train(self, batch: Batch) -> Tensor:
+        """Do one update of θ towards r + γ max_a' Q(s', a'; θ⁻) and return |δ|, [B].
+
+        The result stays on the device, so that nothing waits for it unless it is read.
+        """
+        states, poststates = self._tensor(batch.states), self._tensor(batch.poststates)
+        actions, weights = self._tensor(batch.actions), self._tensor(batch.weights)
+        returns, discounts = self._tensor(batch.returns), self._tensor(batch.discounts)
+
+        # max_a' Q(s', a'; θ⁻)
+        with torch.no_grad(), self._precision():
+            maxpostq = self.target_network(poststates).amax(dim=1)  # [B]
+
+        # y = r + γ max_a' Q(s', a'; θ⁻); the discount is 0 after a terminal
+        targets = returns + discounts * maxpostq
+
+        # Q(s, a; θ) of the actions that were taken
+        self.network.train()
+        with self._precision():
+            preq = self.network(states)  # [B, A]
+        self.network.eval()
+        q = preq.gather(1, actions[:, None]).squeeze(1)  # [B]
+
+        # δ = y − Q(s, a; θ). The error is clipped, not the loss: its gradient never vanishes.
+        with torch.no_grad():
+            deltas: Tensor = targets - q
+            self._cost += (0.5 * weights * deltas.square()).mean()
+            errors = weights * (
+                deltas.clamp(-self.clip_error, self.clip_error) if self.clip_error else deltas
+            )
+            if self.loss_reduction == "mean":
+                errors /= len(errors)
+
+        # θ ← optimiser(θ, −δ ∂Q(s, a; θ)/∂θ)
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.datatype == "float16":
+            q.backward(-errors * FLOAT16_SCALE)
+            torch._foreach_div_([p.grad for p in self.network.parameters()], FLOAT16_SCALE)
+        else:
+            q.backward(-errors)
+        self.optimizer.step()
+
+        self.weight_updates += 1
+        self._cost_updates += 1
+        return deltas.abs()
+
+    def update_target_network(self) -> None:
+        """Copy θ to the target network, θ⁻ ← θ."""
+        if self.target_network is not self.network:
+            self.target_network.load_state_dict(self.network.state_dict())
+
+    def mean_cost(self) -> float:
+        """Return the mean of ½δ² over all samples since the last call; 0 without an update."""
+        mean = self._cost.item() / max(self._cost_updates, 1)
+        self._cost.zero_()
+        self._cost_updates = 0
+        return mean
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        """Mixed precision, if it was asked for."""
+        dtype = getattr(torch, self.datatype)
+        return torch.autocast(self.device.type, dtype, enabled=self.datatype != "float32")
+
+    def _tensor(self, array: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(array).to(self.device, non_blocking=True)
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return θ, by the names that a snapshot uses."""
+        return {name: t.contiguous() for name, t in self.network.state_dict().items()}
+
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
+        """Set θ and the target network.
+
+        Raises:
+            UsageError: the names or shapes are another network's.
+        """
+        _require_same("weights", self.network.state_dict(), weights)
+        self.network.load_state_dict(weights)
+        self.update_target_network()
+
+    def training_state(self) -> dict[str, Tensor]:
+        """Return what else learning goes on from: the target network and the optimiser."""
+        state = {f"target.{n}": t for n, t in self.target_network.state_dict().items()}
+        for index, slots in self.optimizer.state_dict()["state"].items():
+            state |= {f"optimizer.{index}.{name}": t for name, t in slots.items()}
+        return {name: t.contiguous() for name, t in state.items()}
+
+    def load_training_state(self, state: dict[str, Tensor]) -> None:
+        """Set the target network and the optimiser.
+
+        Raises:
+            UsageError: the names or shapes are another network's or optimiser's.
+        """
+        target = _under("target.", state)
+        _require_same("target network", self.target_network.state_dict(), target)
+        optimizer = self.optimizer.state_dict()
+        slots: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in _under("optimizer.", state).items():
+            index, _, slot = name.partition(".")
+            slots.setdefault(int(index) if index.isdigit() else -1, {})[slot] = tensor
+        params = list(self.network.parameters())
+        # A fresh Adam has no slots yet, so compare with the parameters, not with its own state.
+        fits = not slots or (
+            set(slots) == set(range(len(params)))
+            and all(
+                t.dim() == 0 or t.shape == params[i].shape for i in slots for t in slots[i].values()
+            )
+        )
+        if not fits or (optimizer["state"] and _names(slots) != _names(optimizer["state"])):
+            raise UsageError("the optimiser's state is another optimiser's or network's")
+        self.target_network.load_state_dict(target)
+        self.optimizer.load_state_dict({**optimizer, "state": slots})
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+
+
+def _names(slots: dict[int, dict[str, Tensor]]) -> dict[int, set[str]]:
+    return {index: set(names) for index, names in slots.items()}
+
+
+def _require_same(what: str, own: dict[str, Tensor], other: dict[str, Tensor]) -> None:
+    """Raise UsageError unless both have the same names and shapes."""
+    if {n: t.shape for n, t in own.items()} != {n: t.shape for n, t in other.items()}:
+        raise UsageError(f"the {what} are of another network (number of actions or layers)")
+
+
+def choose_device(backend: str, device_id: int) -> torch.device:
+    """Return the device for ``--backend cpu|gpu|auto`` and ``--device_id``.
+
+    Raises:
+        UsageError: a GPU was asked for and there is none of that number.
+    """
+    gpus = torch.cuda.device_count() if backend != "cpu" and torch.cuda.is_available() else 0
+    if backend == "cpu" or (backend == "auto" and gpus == 0):
+        return torch.device("cpu")
+    if device_id >= gpus:
+        there = f"there are {gpus} CUDA GPUs, numbered from 0" if gpus else "there is no CUDA GPU"
+        raise UsageError(f"--backend {backend} --device_id {device_id}: {there}; try --backend cpu")
+    return torch.device("cuda", device_id)

@@ -1,0 +1,258 @@
+"""Environment: N games side by side behind one small interface, and Atari 2600 games by ALE."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from ale_py import ALEInterface, LoggerMode
+from numpy.typing import NDArray
+
+from simple_dqn.errors import UsageError
+from simple_dqn.structures import Step
+
+ALEInterface.setLoggerMode(LoggerMode.Error)  # no banner on every start
+cv2.setNumThreads(1)  # one screen is too little work to share out
+
+INTERPOLATIONS = {"area": cv2.INTER_AREA, "linear": cv2.INTER_LINEAR}
+
+
+class Environment(ABC):
+    """N games side by side (lanes). One step is one action in each of them.
+
+    Restarts are explicit: ``act`` never starts a new game, so the last observation of an episode
+    is what ``act`` returned. A lane whose episode has ended waits until ``restart`` names it; till
+    then its actions are ignored and it reports reward 0 and no flag.
+
+    Attributes:
+        num_envs: N, the number of lanes.
+        action_meanings: the name of each action, in the order of their numbers.
+        observation_shape: shape of one observation, without lane and history.
+        observation_dtype: uint8 for screens, float32 for vectors.
+        training: whether training's rules hold (a lost life is a terminal) or a test's (a frame
+            cap). The agent sets it at the start of a phase.
+    """
+
+    num_envs: int
+    action_meanings: list[str]
+    observation_shape: tuple[int, ...]
+    observation_dtype: np.dtype[Any]
+    training: bool = True
+
+    @abstractmethod
+    def restart(self, lanes: NDArray[np.intp] | None = None) -> NDArray[Any]:
+        """Begin the next episode in some lanes and return their first observations.
+
+        Args:
+            lanes: numbers of the lanes whose episode has ended; None for a new game in every
+                lane, wherever it stands.
+
+        Returns:
+            observations, observation_dtype [len(lanes), *observation_shape].
+        """
+
+    @abstractmethod
+    def act(self, actions: NDArray[np.integer[Any]]) -> Step:
+        """Do ``actions`` [N] and return what they led to; the arrays are the caller's to keep."""
+
+    def close(self) -> None:  # noqa: B027 (not every environment holds something)
+        """Free what the environment holds: windows, files, processes."""
+
+
+def shrink(rgb: NDArray[np.uint8], width: int, height: int, resize: str) -> NDArray[np.uint8]:
+    """Turn an RGB or grey screen, uint8 [h, w(, 3)], into an observation, uint8 [height, width].
+
+    Luma .299 R + .587 G + .114 B, then a resize: ``area`` averages the covered pixels, which is
+    what DeepMind's torch7 ``image.scale`` does when it shrinks; ``linear`` is OpenCV's default.
+    """
+    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY) if rgb.ndim == 3 else rgb
+    return cv2.resize(grey, (width, height), interpolation=INTERPOLATIONS[resize])  # type: ignore
+
+
+class ALEEnvironment(Environment):
+    """Atari 2600 games on ale-py, preprocessed as DeepMind did in 2015.
+
+    From emulator frames to an observation, in order (docs/faithfulness.md has the sources):
+      1. repeat the action for ``frame_skip`` frames, summing the rewards; stop at a terminal
+      2. pool the last two frames: sprites that the console draws only every other frame flicker
+      3. luma, RGB to grey
+      4. resize to ``screen_height`` x ``screen_width``
+    and about episodes:
+      5. losing a life is a terminal in training; the game goes on at the next ``restart``
+      6. every restart plays a random number of no-op frames, the only source of randomness in an
+         otherwise deterministic console; their rewards belong to nobody and are dropped
+      7. a test game is truncated after ``test_frame_cap`` frames
+
+    Args:
+        rom: path of the ROM.
+        num_envs: N, the number of lanes.
+        seed: of the no-op starts and of ALE's own generator (sticky actions).
+        frame_skip: frames that an action is repeated for.
+        repeat_action_probability: ALE's sticky actions, a chance a frame.
+        minimal_action_set: the game's own actions, or all 18.
+        game_mode, game_difficulty: the console's switches.
+        color_averaging: pool by ALE's colour averaging, not by the maximum.
+        resize, screen_width, screen_height: of the observation, see ``shrink``.
+        life_loss_terminal: whether 5 holds.
+        random_starts: (least, most) no-op frames of 6, drawn uniformly; (1, 1) is no randomness.
+        random_starts_multiple: draw only multiples of this many frames.
+        test_frame_cap: frames of 7; 0 for none.
+        display_screen, record_screen_path, record_sound_filename: ALE's own window, PNG and WAV
+            output, for lane 0.
+
+    Raises:
+        UsageError: the game has no such mode or difficulty.
+    """
+
+    def __init__(
+        self,
+        rom: Path,
+        *,
+        num_envs: int,
+        seed: np.random.SeedSequence,
+        frame_skip: int,
+        repeat_action_probability: float,
+        minimal_action_set: bool,
+        game_mode: int,
+        game_difficulty: int,
+        color_averaging: bool,
+        resize: str,
+        screen_width: int,
+        screen_height: int,
+        life_loss_terminal: bool,
+        random_starts: tuple[int, int],
+        random_starts_multiple: int,
+        test_frame_cap: int,
+        display_screen: bool = False,
+        record_screen_path: str = "",
+        record_sound_filename: str = "",
+    ) -> None:
+        self.num_envs = num_envs
+        self.frame_skip = frame_skip
+        self.color_averaging = color_averaging
+        self.resize = resize
+        self.observation_shape = (screen_height, screen_width)
+        self.observation_dtype = np.dtype(np.uint8)
+        self.life_loss_terminal = life_loss_terminal
+        self.random_starts = random_starts
+        self.random_starts_multiple = random_starts_multiple
+        self.test_frame_cap = test_frame_cap
+
+        *ale_seeds, own_seed = seed.spawn(num_envs + 1)
+        self.rng = np.random.default_rng(own_seed)
+        self.games: list[ALEInterface] = []
+        for lane, ale_seed in enumerate(ale_seeds):
+            ale = ALEInterface()
+            ale.setInt("random_seed", int(ale_seed.generate_state(1)[0] >> 1))
+            ale.setInt("frame_skip", 1)  # the skip is ours: pooling wants the last two frames
+            ale.setFloat("repeat_action_probability", repeat_action_probability)
+            ale.setBool("color_averaging", color_averaging)
+            if lane == 0:
+                ale.setBool("display_screen", display_screen)
+                ale.setBool("sound", display_screen)
+                if record_screen_path:
+                    ale.setString("record_screen_dir", record_screen_path)
+                if record_sound_filename:
+                    ale.setString("record_sound_filename", record_sound_filename)
+            ale.loadROM(str(rom))
+            _switch(ale.getAvailableModes(), game_mode, "game_mode", rom.stem)
+            ale.setMode(game_mode)
+            _switch(ale.getAvailableDifficulties(), game_difficulty, "game_difficulty", rom.stem)
+            ale.setDifficulty(game_difficulty)
+            ale.reset_game()
+            self.games.append(ale)
+
+        ale = self.games[0]
+        self.actions = ale.getMinimalActionSet() if minimal_action_set else ale.getLegalActionSet()
+        self.action_meanings = [action.name for action in self.actions]
+        height, width = ale.getScreenDims()
+        # The last two frames of each lane, [2, height, width, 3]: the newer one at ``newest``.
+        self.frames = np.zeros((num_envs, 2, height, width, 3), np.uint8)
+        self.newest = [0] * num_envs
+        self.lives = [0] * num_envs
+        self.waiting = [False] * num_envs
+        self.last = np.zeros((num_envs, *self.observation_shape), np.uint8)
+
+    def restart(self, lanes: NDArray[np.intp] | None = None) -> NDArray[np.uint8]:
+        """See Environment. After a lost life the game goes on; else a new one begins."""
+        everywhere = lanes is None
+        for lane in range(self.num_envs) if lanes is None else lanes:
+            ale = self.games[lane]
+            if everywhere or ale.game_over() or self._capped(lane):
+                ale.reset_game()
+            self.frames[lane] = 0  # black is the identity of the maximum: nothing older shows
+            multiple = self.random_starts_multiple
+            low, high = (bound // multiple for bound in self.random_starts)
+            noop_frames = multiple * int(self.rng.integers(low, high + 1))
+            for left in reversed(range(noop_frames)):
+                ale.act(0)
+                if left < 2:
+                    self._grab(lane)
+            self.lives[lane] = ale.lives()
+            self.waiting[lane] = False
+            self.last[lane] = self._observe(lane)
+        return self.last.copy() if lanes is None else self.last[lanes]
+
+    def act(self, actions: NDArray[np.integer[Any]]) -> Step:
+        """See Environment."""
+        n = self.num_envs
+        rewards = np.zeros(n, np.float32)
+        terminals, truncateds, game_overs = np.zeros((3, n), np.bool_)
+        for lane in range(n):
+            if self.waiting[lane]:
+                continue
+            ale, action = self.games[lane], self.actions[actions[lane]]
+            reward, game_over, life_lost = 0, False, False
+            for left in reversed(range(self.frame_skip)):
+                reward += ale.act(action)
+                game_over = ale.game_over()
+                life_lost = (
+                    self.training and self.life_loss_terminal and ale.lives() < self.lives[lane]
+                )
+                if left < 2 or game_over or life_lost:
+                    self._grab(lane)
+                if game_over or life_lost:
+                    break
+            rewards[lane] = reward
+            terminals[lane] = game_over or life_lost
+            truncateds[lane] = not terminals[lane] and self._capped(lane)
+            game_overs[lane] = game_over
+            self.lives[lane] = ale.lives()
+            self.waiting[lane] = terminals[lane] or truncateds[lane]
+            self.last[lane] = self._observe(lane)
+        return Step(self.last.copy(), rewards, terminals, truncateds, game_overs)
+
+    def _capped(self, lane: int) -> bool:
+        """Whether the lane's game has used up a test game's frames."""
+        return (
+            not self.training
+            and 0 < self.test_frame_cap <= self.games[lane].getEpisodeFrameNumber()
+        )
+
+    def _grab(self, lane: int) -> None:
+        """Keep the frame that the emulator shows now, in the place of the older one."""
+        self.newest[lane] ^= 1
+        self.games[lane].getScreenRGB(self.frames[lane, self.newest[lane]])
+
+    def _observe(self, lane: int) -> NDArray[np.uint8]:
+        """Pool the last two frames, then grey and small: uint8 [screen_height, screen_width]."""
+        frames = self.frames[lane]
+        # ALE has averaged already: its newest frame holds both.
+        pooled = frames[self.newest[lane]] if self.color_averaging else cv2.max(*frames)
+        height, width = self.observation_shape
+        return shrink(pooled, width, height, self.resize)
+
+    def close(self) -> None:
+        """Let the emulators go."""
+        self.games.clear()
+
+
+def _switch(available: list[int], value: int, name: str, game: str) -> None:
+    """Raise UsageError if a switch of the console has no such position in this game."""
+    if value not in available:
+        raise UsageError(
+            f"--{name} of {game} is one of {', '.join(map(str, available))}, not {value}"
+        )

@@ -1,0 +1,94 @@
+"""Writing files so that nothing is ever half there, and reading our own safely.
+
+A tensor file is in the safetensors format: no code can hide in it, and its header is checked
+against its length before anything is allocated. Ours carry one metadata entry, a JSON text with
+the kind of file and a format version.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from simple_dqn.errors import UsageError
+
+METADATA_KEY = "simple_dqn"  # one entry: the library writes several in no fixed order
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write ``data`` so that ``path`` is at every moment either its old or its new content."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def require_writable(folder: Path, option: str) -> None:
+    """Raise UsageError unless files can be made in ``folder``, which is made if it is missing."""
+    probe = folder / f".{os.getpid()}.probe"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UsageError(
+            f"cannot write into the folder '{folder}' ({error.strerror}); "
+            f"choose another place with --{option}"
+        ) from None
+
+
+def set_aside(path: Path) -> Path | None:
+    """Rename ``path`` to the first free ``path.bak``, ``path.bak2``...; return the new name."""
+    if not path.exists():
+        return None
+    number = 1
+    while (backup := path.with_name(f"{path.name}.bak{number if number > 1 else ''}")).exists():
+        number += 1
+    path.rename(backup)
+    return backup
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
+    """Write torch tensors and JSON-able metadata; equal contents make equal bytes."""
+    from safetensors.torch import save
+
+    cpu = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
+    write_atomically(path, save(cpu, {METADATA_KEY: json.dumps(metadata, sort_keys=True)}))
+
+
+def load_tensors(path: Path, kind: str, version: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return (tensors, metadata) of a file that ``save_tensors`` wrote.
+
+    Raises:
+        UsageError: there is no such file, it is of another kind, damaged, or of a newer version.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise UsageError(f"there is no file '{path}'")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = json.loads((file.metadata() or {})[METADATA_KEY])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if metadata["kind"] != kind:
+                raise UsageError(f"'{path}' is a {metadata['kind']}, not a {kind}")
+            found = int(metadata["format_version"])
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        detail = (
+            str(error).splitlines()[0] if isinstance(error, SafetensorError) else "no such data"
+        )
+        raise UsageError(f"'{path}' is no Simple DQN {kind}, or is damaged ({detail})") from None
+    if found > version:
+        raise UsageError(
+            f"'{path}' has format version {found}, this program reads up to {version}: upgrade it"
+        )
+    return tensors, metadata

@@ -1,0 +1,383 @@
+"""The entry point: parse, build the objects, run the command.
+
+Heavy packages are imported late, so that ``--help`` and a typing error answer at once, without
+waiting for torch.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import secrets
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from simple_dqn import __version__
+from simple_dqn.cli import COMMANDS, parse, top_level_help
+from simple_dqn.config import Config, resolve
+from simple_dqn.errors import UsageError
+
+if TYPE_CHECKING:
+    from simple_dqn.build import Run
+    from simple_dqn.snapshot import Snapshot
+
+logger = logging.getLogger("simple_dqn")
+
+Given = dict[str, Any]  # the options that the user gave
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``simple-dqn COMMAND ...`` and return its exit status.
+
+    0: done. 2: something that the user gave cannot be used, or the disk refused; one line on
+    stderr says what. 130: interrupted from the keyboard.
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    command, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
+    if command in ("-h", "--help"):
+        print(top_level_help())
+        return 0
+    if command == "--version":
+        print(f"simple-dqn {__version__}")
+        return 0
+    try:
+        if command not in COMMANDS:
+            raise UsageError(f"there is no command '{command}': one of {', '.join(COMMANDS)}")
+        positionals, given = parse(command, rest)
+        logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True)
+        run_command(command, positionals, given, [command, *rest])
+    except UsageError as error:
+        print(f"simple-dqn: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:  # a full disk, a vanished folder: what was written before stays whole
+        place = f" '{error.filename}'" if error.filename else ""
+        print(f"simple-dqn: {error.strerror or error}{place}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("simple-dqn: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def run_command(
+    command: str, positionals: dict[str, str], given: Given, command_line: list[str]
+) -> None:
+    """Run one command with its parsed arguments."""
+    if command == "train":
+        train(positionals["game"], positionals["label"], given, command_line)
+    elif command == "resume":
+        resume(Path(positionals["snapshot"]), given, command_line)
+    elif command == "test":
+        test(Path(positionals["snapshot"]), given)
+    else:
+        profile(command.removeprefix("profile_"), positionals["game"], given)
+
+
+# --- the commands -------------------------------------------------------------------------------
+
+
+def train(name: str, label: str, given: Given, command_line: list[str]) -> None:
+    """Train on a game from scratch, or from ``--load_weights``."""
+    if label and not re.fullmatch(r"[\w.-]+", label):
+        raise UsageError(f"the label '{label}' may only hold letters, digits, '_', '-' and '.'")
+    from simple_dqn.build import build, find_game
+
+    kind, game, rom = find_game(name, given.get("environment", "auto"))
+    stem = game.replace("/", "-").replace(":", "-") + (f"_{label}" if label else "")
+    given = {**given, "environment": kind}
+    if given.get("random_seed", -1) == -1:
+        given["random_seed"] = secrets.randbelow(2**31)
+    given.setdefault("csv_file", f"results/{stem}.csv")
+    given.setdefault("save_weights_prefix", f"snapshots/{stem}")
+    config = resolve(given)
+    set_log_level(config)
+
+    from simple_dqn.build import load_weights
+    from simple_dqn.snapshot import load_snapshot
+
+    load = config.run.load_weights
+    snapshot = load_snapshot(Path(load)) if load else None
+    if not config.run.play_games:
+        require_new(config)
+        require_places(config)
+    run = build(config, game, rom, with_memory=not config.run.play_games)
+    if snapshot:
+        load_weights(run, snapshot)
+        logger.info("loaded the weights of %s", snapshot.path)
+    run.agent.total_train_steps = config.run.start_epoch * config.run.train_steps
+
+    if config.run.play_games:
+        run.agent.play(config.run.play_games)
+        return
+    if config.run.overwrite:
+        for old in [*snapshot_files(config), Path(config.run.csv_file)]:
+            old.unlink(missing_ok=True)
+    write_record(config, game, command_line, append=False)
+    attach_outputs(run, keep_until_epoch=None)
+    if config.run.random_steps:
+        run.agent.play_random(config.run.random_steps)
+    train_epochs(run)
+
+
+def resume(path: Path, given: Given, command_line: list[str]) -> None:
+    """Go on with a training at the epoch after a snapshot's."""
+    from simple_dqn.build import build, find_game, load_weights
+    from simple_dqn.snapshot import load_snapshot, load_training_state
+
+    snapshot = load_snapshot(path)
+    state = load_training_state(snapshot)
+    stem = Path(snapshot.prefix).name
+    given.setdefault("csv_file", f"results/{stem}.csv")
+    given.setdefault("save_weights_prefix", snapshot.prefix)
+    given["start_epoch"] = snapshot.epoch
+    config = resolve(given, snapshot.config)
+    set_log_level(config)
+    if config.run.epochs <= snapshot.epoch:
+        raise UsageError(
+            f"'{path}' is of epoch {snapshot.epoch} and --epochs is {config.run.epochs}: "
+            f"nothing is left to do; give more --epochs"
+        )
+    require_places(config)
+    _, game, rom = find_game(snapshot.game, config.environment.environment)
+    run = build(config, game, rom)
+    load_weights(run, snapshot)
+    if state is None:
+        logger.warning("no %s: the optimiser starts afresh", path.with_suffix(".resume"))
+    else:
+        run.network.load_training_state(state)
+    run.agent.total_train_steps = snapshot.total_train_steps
+    run.network.weight_updates = snapshot.weight_updates
+
+    set_later_aside(config)
+    write_record(config, game, command_line, append=True)
+    if config.run.random_steps:
+        rate = run.agent.train_exploration_rate()
+        logger.info(
+            "a snapshot holds no replay memory: refilling it with %d steps at ε %.3f",
+            config.run.random_steps, rate,
+        )  # fmt: skip
+        run.agent.play_random(config.run.random_steps, exploration_rate=rate)
+    attach_outputs(run, keep_until_epoch=snapshot.epoch)  # only now: the refill gets no row
+    train_epochs(run)
+
+
+def test(path: Path, given: Given) -> None:
+    """Test a snapshot; print mean ± standard deviation, minimum, maximum and the protocol."""
+    from simple_dqn.build import build, find_game, load_weights
+    from simple_dqn.snapshot import load_snapshot
+    from simple_dqn.statistics import CSVFile
+
+    name = given.pop("game", None)
+    snapshot = load_snapshot(path)
+    config = resolve(given, snapshot.config)
+    set_log_level(config)
+    csv_file = Path(config.run.csv_file) if config.run.csv_file else None
+    if csv_file and csv_file.exists() and not config.run.overwrite:
+        raise UsageError(f"'{csv_file}' exists: give another --csv_file, or --overwrite true")
+    _, game, rom = find_game(name or snapshot.game, config.environment.environment)
+    run = build(config, game, rom, with_memory=False)
+    load_weights(run, snapshot)
+    run.agent.total_train_steps = snapshot.total_train_steps
+    run.network.weight_updates = snapshot.weight_updates
+    run.statistics.epoch = snapshot.epoch
+    if csv_file:
+        run.statistics.on_row += (CSVFile(csv_file),)
+
+    run.agent.test(steps=config.run.test_steps, games=config.run.test_games)
+    print(report(run, snapshot))
+
+
+def profile(phase: str, name: str, given: Given) -> None:
+    """Run one phase under the profiler and print where its time went."""
+    import cProfile
+    import pstats
+
+    steps = {"random": 10_000, "train": 2_000, "test": 5_000}[phase]
+    from simple_dqn.build import build, find_game
+
+    kind, game, rom = find_game(name, given.get("environment", "auto"))
+    given = {"random_seed": 0, "replay_size": 100_000, "random_steps": 1_000, **given}
+    config = resolve({f"{phase}_steps": steps, **given, "environment": kind})
+    set_log_level(config)
+    run = build(config, game, rom)
+    profiler = cProfile.Profile()
+    if phase != "random":
+        run.agent.play_random(config.run.random_steps)
+    profiler.enable()
+    if phase == "random":
+        run.agent.play_random(config.run.random_steps)
+    elif phase == "train":
+        run.agent.train(config.run.train_steps)
+    else:
+        run.agent.test(config.run.test_steps)
+    profiler.disable()
+    stats = pstats.Stats(profiler)
+    stats.sort_stats("tottime").print_stats(25)
+    output = Path(f"results/{game.replace('/', '-')}_{phase}.prof")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    stats.dump_stats(output)
+    print(f"The whole profile is in {output}: any viewer of Python profiles opens it.")
+
+
+def attach_outputs(run: Run, keep_until_epoch: int | None) -> None:
+    """From now on, write each row to the CSV file and, if wanted, to TensorBoard."""
+    import time
+
+    from simple_dqn.statistics import CSVFile, TensorBoard
+
+    csv_file = CSVFile(Path(run.config.run.csv_file), keep_until_epoch)
+    if csv_file.backup:
+        logger.warning("the statistics with later epochs are now %s", csv_file.backup)
+    run.statistics.start_time = time.perf_counter() - csv_file.total_time
+    run.statistics.on_row += (csv_file,)
+    if run.config.run.tensorboard:
+        run.statistics.on_row += (TensorBoard(run.config.run.tensorboard),)
+    logger.info("statistics go to %s", csv_file.path)
+
+
+def train_epochs(run: Run) -> None:
+    """Train and test, epoch by epoch, with a snapshot after each training phase."""
+    from simple_dqn.snapshot import save_snapshot
+
+    config, environment = run.config, run.environment
+    for epoch in range(config.run.start_epoch + 1, config.run.epochs + 1):
+        run.statistics.epoch = epoch
+        if config.run.train_steps:
+            run.agent.train(config.run.train_steps)
+            path = save_snapshot(
+                config.run.save_weights_prefix,
+                weights=run.network.weights(),
+                training_state=run.network.training_state(),
+                game=run.game,
+                action_meanings=environment.action_meanings,
+                observation_shape=environment.observation_shape,
+                observation_dtype=environment.observation_dtype.name,
+                epoch=epoch,
+                total_train_steps=run.agent.total_train_steps,
+                weight_updates=run.network.weight_updates,
+                config=config,
+            )
+            logger.info("saved %s", path)
+        if config.run.test_steps:
+            run.agent.test(config.run.test_steps)
+
+
+def report(run: Run, snapshot: Snapshot) -> str:
+    """Return what a test came to: scores and the protocol they were got by."""
+    row, env = run.statistics.row, run.config.environment
+    scores = (
+        "mean {average_reward:.2f} ± {std_game_reward:.2f} (standard deviation), "
+        "minimum {min_game_reward:g}, maximum {max_game_reward:g}".format(**row)
+        if row["nr_games"]
+        else "no game ended: give more --test_steps, or --test_games"
+    )
+    if snapshot.config.get("environment") == "ale":
+        unit = "no-op frames" if env.random_starts_unit == "frames" else "no-op steps"
+        starts = (
+            f"up to {env.random_starts} {unit} at the start" if env.random_starts else "no no-ops"
+        )
+        cap = f"cut off after {env.test_frame_cap} frames" if env.test_frame_cap else "no frame cap"
+        rules = (
+            f"{starts}, {cap}, frame skip {env.frame_skip}, "
+            f"sticky actions {env.repeat_action_probability:g}"
+        )
+    else:
+        rules = "starts and limits of the environment"
+    return (
+        f"{run.game}, {snapshot.path}: epoch {snapshot.epoch}, "
+        f"{snapshot.total_train_steps} training steps, preset {run.config.common.preset}\n"
+        f"{row['nr_games']} games in {row['steps']} steps: {scores}\n"
+        f"protocol: ε {row['last_exploration_rate']:g}, {rules}, "
+        f"seed {run.config.common.random_seed}"
+    )
+
+
+# --- files --------------------------------------------------------------------------------------
+
+
+def set_log_level(config: Config) -> None:
+    """Let through the log lines that the user wants."""
+    logging.getLogger().setLevel(config.common.log_level)
+
+
+def require_places(config: Config) -> None:
+    """Raise UsageError unless results and snapshots can be written."""
+    from simple_dqn.files import require_writable
+
+    require_writable(Path(config.run.csv_file).parent, "csv_file")
+    require_writable(Path(config.run.save_weights_prefix).parent, "save_weights_prefix")
+
+
+def snapshot_files(config: Config) -> dict[Path, int]:
+    """Return the snapshots and training states of this name that exist: {path: epoch}."""
+    prefix = Path(config.run.save_weights_prefix)
+    pattern = re.compile(re.escape(prefix.name) + r"_(\d+)\.(safetensors|resume)")
+    try:
+        names = os.listdir(prefix.parent)
+    except OSError:
+        return {}
+    matches = [(name, pattern.fullmatch(name)) for name in sorted(names)]
+    return {prefix.parent / name: int(match[1]) for name, match in matches if match}
+
+
+def require_new(config: Config) -> None:
+    """Raise UsageError if an earlier run of this name has left results."""
+    csv_file = Path(config.run.csv_file)
+    there = [path for path in (csv_file, *snapshot_files(config)) if path.exists()]
+    if there and not config.run.overwrite:
+        raise UsageError(
+            f"'{there[0]}' exists: give this run a label, go on with resume.sh, "
+            f"or replace the earlier run with --overwrite true"
+        )
+
+
+def set_later_aside(config: Config) -> None:
+    """Rename the snapshots of later epochs than we go on from, so that none is overwritten."""
+    from simple_dqn.files import set_aside
+
+    for path, epoch in snapshot_files(config).items():
+        if epoch > config.run.start_epoch:
+            logger.warning("%s is now %s", path, set_aside(path))
+
+
+def write_record(config: Config, game: str, command_line: list[str], append: bool) -> None:
+    """Write beside the results what would repeat the run: configuration, command, versions.
+
+    The file holds a list, one entry for the training and one for each time it was resumed.
+    """
+    import platform
+    import subprocess
+    from importlib.metadata import version
+
+    import torch
+
+    from simple_dqn.files import write_atomically
+
+    path = Path(config.run.csv_file).with_suffix(".json")
+    try:
+        runs = json.loads(path.read_text())["runs"] if append and path.exists() else []
+    except (ValueError, KeyError, TypeError):
+        raise UsageError(f"'{path}' is damaged: move it away to go on") from None
+    git = subprocess.run(
+        ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    packages = ("simple-dqn", "torch", "numpy", "ale-py", "gymnasium", "opencv-python-headless")
+    runs.append(
+        dict(
+            command_line=["simple-dqn", *command_line],
+            game=game,
+            config=config.to_dict(),
+            commit=git.stdout.strip() or None,
+            versions={package: version(package) for package in packages},
+            python=platform.python_version(),
+            platform=platform.platform(),
+            threads=torch.get_num_threads(),
+        )
+    )
+    text = json.dumps(dict(format_version=1, runs=runs), indent=2)
+    write_atomically(path, (text + "\n").encode())

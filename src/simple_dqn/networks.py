@@ -1,0 +1,106 @@
+"""The network that maps states to Q-values: modules and their initial weights, no training.
+
+The trace of a batch of B states through the Nature network, 84x84 screens, A actions:
+
+    uint8   [B, 4, 84, 84]   states
+    float32 [B, 4, 84, 84]   divided by 255, here and nowhere else
+            [B, 32, 20, 20]  conv 8x8, stride 4, padding conv1_padding, ReLU
+            [B, 64, 9, 9]    conv 4x4, stride 2, ReLU
+            [B, 64, 7, 7]    conv 3x3, stride 1, ReLU
+            [B, 3136]        flattened
+            [B, 512]         hidden, ReLU
+            [B, A]           Q-values
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from simple_dqn.errors import UsageError
+
+# (filters, kernel, stride) of the three convolutions, Mnih et al. 2015, Methods.
+CONVOLUTIONS = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
+
+
+class QNetwork(nn.Module):
+    """Q-values of all actions from a state: a trunk for its kind, then a linear head.
+
+    Args:
+        num_actions: A.
+        history_length: H.
+        observation_shape: (height, width) for screens, (d,) for vectors.
+        hidden_units: rectifier units of the last hidden layer.
+        conv1_padding: zero padding of the first convolution, pixels.
+        batch_norm: normalise each hidden layer before its rectifier (Ioffe and Szegedy 2015).
+        weight_init: "fan_in" or "xavier".
+
+    Raises:
+        UsageError: the screen is too small for the three convolutions.
+    """
+
+    def __init__(
+        self,
+        num_actions: int,
+        history_length: int,
+        observation_shape: tuple[int, ...],
+        *,
+        hidden_units: int,
+        conv1_padding: int,
+        batch_norm: bool,
+        weight_init: str,
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        if len(observation_shape) == 2:
+            size: tuple[int, ...] = observation_shape
+            channels, padding = history_length, conv1_padding
+            for filters, kernel, stride in CONVOLUTIONS:
+                size = tuple((s + 2 * padding - kernel) // stride + 1 for s in size)
+                layers += [nn.Conv2d(channels, filters, kernel, stride, padding)]
+                layers += [nn.BatchNorm2d(filters)] if batch_norm else []
+                layers += [nn.ReLU()]
+                channels, padding = filters, 0
+            if min(size) < 1:
+                raise UsageError(
+                    f"a screen of {observation_shape[1]}x{observation_shape[0]} pixels is too "
+                    f"small for the network: --screen_width and --screen_height from 36"
+                )
+            features = channels * math.prod(size)
+        else:
+            features = history_length * math.prod(observation_shape)
+        layers += [nn.Flatten(), nn.Linear(features, hidden_units)]
+        layers += [nn.BatchNorm1d(hidden_units)] if batch_norm else []
+        layers += [nn.ReLU(), nn.Linear(hidden_units, num_actions)]
+        self.layers = nn.Sequential(*layers)
+        self.apply(INITIALIZERS[weight_init])
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Return Q-values, [B, A], of states [B, H, *shape], uint8 screens or float32 vectors."""
+        if states.dtype == torch.uint8:
+            # Channels last is the layout that the convolutions are fastest in.
+            states = states.to(torch.float32, memory_format=torch.channels_last).div_(255)
+        q: Tensor = self.layers(states)
+        return q.float()
+
+
+def fan_in_uniform(module: nn.Module) -> None:
+    """Draw weights and biases from U(±1/√fan_in), torch7's default and so DeepMind's."""
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        bound = 1 / math.sqrt(module.weight[0].numel())
+        nn.init.uniform_(module.weight, -bound, bound)
+        assert module.bias is not None
+        nn.init.uniform_(module.bias, -bound, bound)
+
+
+def xavier_uniform(module: nn.Module) -> None:
+    """Draw weights from U(±√(6/(fan_in+fan_out))), biases zero (Glorot and Bengio 2010)."""
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        assert module.bias is not None
+        nn.init.zeros_(module.bias)
+
+
+INITIALIZERS = {"fan_in": fan_in_uniform, "xavier": xavier_uniform}

@@ -1,0 +1,70 @@
+"""RMSProp as DeepMind wrote it in 2015, and as the original simple_dqn's library did.
+
+Neither is ``torch.optim.RMSprop``, whose ε stands outside the root.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class RMSProp(torch.optim.Optimizer):
+    """RMSProp with ε inside the root (Graves 2013, eq. 38-40; DeepMind's NeuralQLearner.lua).
+
+    Centred, the paper's "gradient momentum .95" and "squared gradient momentum .95":
+
+        g ← ρ g + (1−ρ) dθ      s ← ρ s + (1−ρ) dθ²      θ ← θ − lr · dθ / √(s − g² + ε)
+
+    Uncentred, as Neon's RMSProp, which the original simple_dqn used:
+
+        s ← ρ s + (1−ρ) dθ²                              θ ← θ − lr · dθ / (√(s + ε) + ε)
+
+    Args:
+        params: parameters to optimise.
+        lr: learning rate.
+        decay_rate: ρ.
+        epsilon: ε.
+        centered: which of the two.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor],
+        lr: float,
+        decay_rate: float,
+        epsilon: float,
+        centered: bool,
+    ) -> None:
+        super().__init__(params, {"lr": lr})
+        self.decay_rate, self.epsilon, self.centered = decay_rate, epsilon, centered
+        for group in self.param_groups:
+            for param in group["params"]:
+                self.state[param]["square_avg"] = torch.zeros_like(param)
+                if centered:
+                    self.state[param]["grad_avg"] = torch.zeros_like(param)
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Do one update from the parameters' gradients, for all parameters at once."""
+        for group in self.param_groups:
+            params = group["params"]
+            grads = [param.grad for param in params]
+            squares = [self.state[param]["square_avg"] for param in params]
+            torch._foreach_mul_(squares, self.decay_rate)
+            torch._foreach_addcmul_(squares, grads, grads, 1 - self.decay_rate)
+            if self.centered:
+                means = [self.state[param]["grad_avg"] for param in params]
+                torch._foreach_lerp_(means, grads, 1 - self.decay_rate)
+                variances = torch._foreach_addcmul(squares, means, means, -1)
+                torch._foreach_add_(variances, self.epsilon)
+                torch._foreach_sqrt_(variances)
+                roots = variances
+            else:
+                roots = torch._foreach_add(squares, self.epsilon)
+                torch._foreach_sqrt_(roots)
+                torch._foreach_add_(roots, self.epsilon)
+            torch._foreach_addcdiv_(params, grads, roots, -group["lr"])

@@ -1,0 +1,97 @@
+"""Progress: a live line on a terminal, plain log lines elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+
+import numpy as np
+from tqdm import tqdm
+
+from simple_dqn.agent import Agent, Callback
+from simple_dqn.statistics import Statistics
+from simple_dqn.structures import Step
+
+logger = logging.getLogger(__name__)
+
+LOG_INTERVAL = 60.0  # seconds between log lines where there is no terminal
+LIVE_INTERVAL = 0.2  # seconds between refreshes of the live line
+
+
+class Progress(Callback):
+    """Shows steps/s, ε, score and time left of the running phase, on stderr.
+
+    Args:
+        statistics: where the scores are read from.
+        live: draw a live line; by default if stderr is a terminal.
+    """
+
+    def __init__(self, statistics: Statistics, live: bool | None = None) -> None:
+        self.statistics = statistics
+        self.live = sys.stderr.isatty() if live is None else live
+        self.bar: tqdm[None] | None = None
+        self.next_time = 0.0
+
+    def on_phase_start(self, agent: Agent) -> None:
+        """Open the line of the phase."""
+        steps = agent.phase_steps
+        if self.live:
+            self.bar = tqdm(  # type: ignore[assignment]
+                desc=f"epoch {self.statistics.epoch} {agent.phase:6}",
+                total=steps or agent.phase_games,
+                unit=" steps" if steps else " games",
+                dynamic_ncols=True,
+                leave=False,
+                mininterval=LIVE_INTERVAL,
+            )
+        self.next_time = time.perf_counter() + (LIVE_INTERVAL if self.live else LOG_INTERVAL)
+
+    def on_step(self, agent: Agent, step: Step) -> None:
+        """Refresh, but not at every step."""
+        now = time.perf_counter()
+        if now < self.next_time:
+            return
+        self.next_time = now + (LIVE_INTERVAL if self.live else LOG_INTERVAL)
+        stats = self.statistics
+        done = stats.steps if agent.phase_steps else len(stats.game_rewards)
+        total = agent.phase_steps or agent.phase_games
+        elapsed = max(now - stats.phase_start_time, 1e-9)
+        score = f"score {np.mean(stats.game_rewards):.1f}" if stats.game_rewards else "no game yet"
+        rate, epsilon = stats.steps / elapsed, f"ε {agent.exploration_rate:.3f}"
+        if self.bar is not None:
+            self.bar.set_postfix_str(
+                f"{epsilon}, {score}" + ("" if agent.phase_steps else f", {rate:.0f} steps/s"),
+                refresh=False,
+            )
+            self.bar.update(min(done, total) - self.bar.n)
+        else:
+            left = elapsed * (total / done - 1) if done else float("inf")
+            unit = "steps" if agent.phase_steps else "games"
+            logger.info(
+                "epoch %d %s: %d of %d %s, %.0f steps/s, %s, %s, %s left",
+                stats.epoch, agent.phase, done, total, unit, rate, epsilon, score,
+                tqdm.format_interval(left) if left < 1e9 else "?",
+            )  # fmt: skip
+
+    def on_phase_end(self, agent: Agent) -> None:
+        """Close the line."""
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+
+def log_row(row: dict[str, object]) -> None:
+    """Log what a phase came to, on one line."""
+    games = (
+        "{nr_games} games, score {average_reward:.2f} ± {std_game_reward:.2f} "
+        "({min_game_reward:g} to {max_game_reward:g})"
+        if row["nr_games"]
+        else "no game ended"
+    )
+    line = "epoch {epoch} {phase}: {steps} steps, " + games + ", ε {last_exploration_rate:.3f}"
+    if row["meanq"] == row["meanq"]:
+        line += ", mean max Q {meanq:.4g}"
+    if row["phase"] == "train":
+        line += ", cost {meancost:.4g}"
+    logger.info((line + ", {steps_per_second:.0f} steps/s").format(**row))

@@ -1,0 +1,214 @@
+"""ReplayMemory: a ring of single screens for each lane, made into transitions when sampled.
+
+Memory layout, N lanes of T = size // N slots:
+
+    screens    [N, T, *shape] uint8      7,056 B a slot at 84x84
+    actions    [N, T]         int32          4 B
+    rewards    [N, T]         float32        4 B   raw; clipped when sampled
+    terminals  [N, T]         bool           1 B
+    starts     [N, T]         bool           1 B
+
+Each screen is stored once. NB! The screen is the post-state: slot t holds an action, and the
+reward, the terminal flag and the screen that it led to. A start slot holds the first screen of an
+episode and no transition. So slot t is a transition, unless starts[t], from the state that ends
+with the screen of slot t−1 to the state that ends with the screen of slot t:
+
+    slot        7       8       9      10      11      12
+    screen      s₀      s₁      s₂     s₃      s₀'     s₁'      s: observations in time
+    action      -       a₀      a₁     a₂      -       a₀'
+    starts      1       0       0      0       1       0
+    terminals   0       0       0      1       0       0
+
+A state reaches back over H slots but never over a start: what would lie before it is zero, as in
+DeepMind's code (or the transition is never sampled: ``history_padding="reject"``). A truncated
+episode simply ends with a slot that is not terminal: its last transition still bootstraps, from a
+screen that is the episode's own.
+
+Which slots can be sampled: with age the number of newer-or-equal slots counted from the lane's
+oldest one, slot t is valid if not starts[t] and its state's screens are all still there, that is
+age(t) ≥ H or a start lies among the older slots.
+
+The arrays are allocated zeroed, which the operating system does lazily: memory that was never
+written is not resident.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from simple_dqn.structures import Batch
+
+
+class ReplayMemory:
+    """A uniformly sampled ring of experience (Lin 1992; Mnih et al. 2015).
+
+    Args:
+        size: slots in all lanes together; the slots of a lane are size // num_envs.
+        num_envs: N, the number of lanes.
+        history_length: H, observations in a state.
+        shape, dtype: of one observation.
+        discount_rate: γ.
+        min_reward, max_reward: bounds that rewards are clipped to when they are sampled.
+        history_padding: "zero" or "reject", see above.
+        rng: the generator that sampling draws from.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        num_envs: int,
+        history_length: int,
+        shape: tuple[int, ...],
+        dtype: DTypeLike,
+        *,
+        discount_rate: float,
+        min_reward: float,
+        max_reward: float,
+        history_padding: str,
+        rng: np.random.Generator,
+    ) -> None:
+        self.num_envs = num_envs
+        self.slots = size // num_envs
+        self.history_length = history_length
+        self.discount_rate = discount_rate
+        self.min_reward, self.max_reward = min_reward, max_reward
+        self.reject_padded = history_padding == "reject"
+        self.rng = rng
+
+        self.screens: NDArray[Any] = np.zeros((num_envs, self.slots, *shape), dtype)
+        self.actions = np.zeros((num_envs, self.slots), np.int32)
+        self.rewards = np.zeros((num_envs, self.slots), np.float32)
+        self.terminals = np.zeros((num_envs, self.slots), np.bool_)
+        self.starts = np.zeros((num_envs, self.slots), np.bool_)
+        self.cursors = np.zeros(num_envs, np.int64)  # the slot written next
+        self.filled = np.zeros(num_envs, np.int64)  # slots in use
+        self.start_count = 0  # of the slots in use, those that are starts
+
+    @staticmethod
+    def nbytes(size: int, shape: tuple[int, ...], dtype: DTypeLike) -> int:
+        """Return the bytes that a full memory of ``size`` slots takes."""
+        return size * (int(np.prod(shape)) * np.dtype(dtype).itemsize + 10)
+
+    @property
+    def count(self) -> int:
+        """Transitions held."""
+        return int(self.filled.sum()) - self.start_count
+
+    def restart(self, lanes: NDArray[np.intp] | None, observations: NDArray[Any]) -> None:
+        """Begin an episode in ``lanes`` (None: all) with ``observations`` [len(lanes), *shape]."""
+        lanes = np.arange(self.num_envs) if lanes is None else lanes
+        self._write(lanes, observations, actions=0, rewards=0, terminals=False, starts=True)
+
+    def add(
+        self,
+        actions: NDArray[np.integer[Any]],
+        rewards: NDArray[np.float32],
+        observations: NDArray[Any],
+        terminals: NDArray[np.bool_],
+    ) -> None:
+        """Append a transition to each lane: arrays [N], observations [N, *shape]."""
+        self._write(np.arange(self.num_envs), observations, actions, rewards, terminals, False)
+
+    def _write(
+        self,
+        lanes: NDArray[np.intp],
+        observations: NDArray[Any],
+        actions: Any,
+        rewards: Any,
+        terminals: Any,
+        starts: bool,
+    ) -> None:
+        """Write the next slot of each of ``lanes``, over its oldest one when the ring is full."""
+        at = lanes, self.cursors[lanes]
+        self.start_count += starts * len(lanes) - int(self.starts[at].sum())
+        self.screens[at] = observations
+        self.actions[at] = actions
+        self.rewards[at] = rewards
+        self.terminals[at] = terminals
+        self.starts[at] = starts
+        self.cursors[lanes] = (self.cursors[lanes] + 1) % self.slots
+        self.filled[lanes] = np.minimum(self.filled[lanes] + 1, self.slots)
+
+    def sample(self, batch_size: int) -> Batch:
+        """Draw ``batch_size`` transitions uniformly, with replacement.
+
+        Raises:
+            ValueError: the memory holds no transition, or with "reject" none with a whole history.
+        """
+        lanes, ages = self._draw(batch_size)
+        slots = self._slots(lanes, ages)
+        rewards = self.rewards[lanes, slots].clip(self.min_reward, self.max_reward)
+        terminals = self.terminals[lanes, slots]
+        return Batch(
+            states=self._states(lanes, ages - 1),
+            actions=self.actions[lanes, slots].astype(np.int64),
+            returns=rewards,
+            discounts=np.where(terminals, 0, self.discount_rate).astype(np.float32),
+            poststates=self._states(lanes, ages),
+            indices=lanes * self.slots + slots,
+            weights=np.ones(batch_size, np.float32),
+        )
+
+    def _draw(self, batch_size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return (lanes [B], ages [B]) of valid transitions: draw slots, redraw invalid ones."""
+        if self.count == 0:
+            raise ValueError("the replay memory is empty")
+        ends = self.filled.cumsum()
+        chosen = np.empty(0, np.int64)  # numbers of slots in use, counted through the lanes
+        while len(chosen) < batch_size:
+            drawn = self.rng.integers(ends[-1], size=batch_size - len(chosen))
+            valid = drawn[self._valid(*self._locate(drawn, ends))]
+            if not len(valid):  # they are rare: list them all instead of guessing on
+                every = np.arange(ends[-1])
+                every = every[self._valid(*self._locate(every, ends))]
+                if not len(every):
+                    raise ValueError("the replay memory holds no transition to sample")
+                valid = self.rng.choice(every, len(drawn))
+            chosen = np.concatenate([chosen, valid])
+        return self._locate(chosen, ends)
+
+    def _locate(
+        self, numbers: NDArray[np.int64], ends: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return (lane, age) of the slots with these ``numbers``, counted through the lanes."""
+        lanes = np.searchsorted(ends, numbers, side="right")
+        return lanes, numbers - (ends - self.filled)[lanes]
+
+    def _slots(self, lanes: NDArray[np.int64], ages: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the slots of these ages: age 0 is the oldest slot of its lane."""
+        return (self.cursors[lanes] - self.filled[lanes] + ages) % self.slots
+
+    def _valid(self, lanes: NDArray[np.int64], ages: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether the slots are transitions whose states are still there, bool [B]."""
+        _, inside, kept = self._history(lanes, ages - 1)
+        complete = inside & kept if self.reject_padded else inside | ~kept
+        return ~self.starts[lanes, self._slots(lanes, ages)] & complete.all(axis=1)
+
+    def _history(
+        self, lanes: NDArray[np.int64], ages: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return what the states that end at ``ages`` [B] consist of, each [B, H].
+
+        Returns:
+            slots: of the screens, oldest first.
+            inside: whether the slot is in use, so not from before the lane's oldest one.
+            kept: whether the slot belongs to the same episode: no start lies after it.
+        """
+        ages = ages[:, None] + np.arange(1 - self.history_length, 1)
+        inside = ages >= 0
+        slots = self._slots(lanes[:, None], ages)
+        starts = self.starts[lanes[:, None], slots] & inside
+        started_after = np.zeros_like(starts)
+        started_after[:, :-1] = np.logical_or.accumulate(starts[:, :0:-1], axis=1)[:, ::-1]
+        return slots, inside, ~started_after
+
+    def _states(self, lanes: NDArray[np.int64], ages: NDArray[np.int64]) -> NDArray[Any]:
+        """Assemble the states that end at ``ages``: [B, H, *shape]."""
+        slots, _, kept = self._history(lanes, ages)
+        states = self.screens[lanes[:, None], slots]
+        if not kept.all():
+            states[~kept] = 0
+        return states

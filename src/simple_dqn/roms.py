@@ -1,0 +1,51 @@
+"""Finding the ROM of a game: the user's own file, or the one that ale-py ships."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from ale_py import ALEInterface, LoggerMode, roms
+
+from simple_dqn.errors import UsageError
+
+ALEInterface.setLoggerMode(LoggerMode.Error)
+
+
+def find_rom(name: str) -> tuple[str, Path]:
+    """Return (game, path of its ROM) for a file or a game's name.
+
+    An existing file is identified by its checksum, whatever it is called. Otherwise the last part
+    of ``name`` without its extension is looked up among the ROMs of ale-py, so that
+    ``roms/pong.bin``, ``pong`` and ``Pong`` all work without any file.
+
+    Raises:
+        UsageError: the file is no ROM that ALE knows, or no game has that name.
+    """
+    path = Path(name)
+    if path.is_file():
+        game = ALEInterface.isSupportedROM(str(path))
+        if game is None:
+            raise UsageError(
+                f"'{name}' is no Atari 2600 ROM that ALE knows (by its checksum); "
+                f"to use the ROM that comes with ale-py, give the game's name, such as 'pong'"
+            )
+        return game, path
+    if path.is_dir():
+        raise UsageError(f"'{name}' is a folder, not a ROM file; give a file or a game's name")
+
+    games = roms.get_all_rom_ids()
+    by_letters = {_letters(game): game for game in games}
+    game = by_letters.get(_letters(path.stem))
+    if game is None:
+        near = difflib.get_close_matches(_letters(path.stem), by_letters, n=3)
+        hint = f"did you mean {' or '.join(by_letters[n] for n in near)}?" if near else (
+            f"ale-py ships {len(games)} games, such as breakout, pong and space_invaders"
+        )  # fmt: skip
+        raise UsageError(f"there is no ROM file '{name}' and no game '{path.stem}': {hint}")
+    return game, Path(roms.get_rom_path(game))
+
+
+def _letters(name: str) -> str:
+    """Fold a name to what does not depend on its spelling: SpaceInvaders = space_invaders."""
+    return "".join(c for c in name.lower() if c.isalnum())

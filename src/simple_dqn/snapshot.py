@@ -1,0 +1,139 @@
+"""Snapshots: the weights of an epoch and what they were trained on, in one safe file.
+
+``<prefix>_<epoch>.safetensors`` is all that testing, playing and sharing need: weights, game,
+actions and configuration. ``<prefix>_<epoch>.resume`` beside it is what training goes on from: the
+target network and the optimiser, twice to three times as large. A snapshot without its .resume
+still tests and plays.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from simple_dqn.config import PLACES, Config
+from simple_dqn.errors import UsageError
+from simple_dqn.files import load_tensors, save_tensors
+
+SNAPSHOT, TRAINING_STATE = "snapshot", "training state"
+FORMAT_VERSION = 1
+
+
+class Snapshot(NamedTuple):
+    """A snapshot as it is read."""
+
+    path: Path
+    weights: dict[str, Any]  # name -> torch tensor
+    game: str  # ALE's name of the game or a Gymnasium id
+    action_meanings: list[str]
+    observation_shape: tuple[int, ...]
+    observation_dtype: str
+    epoch: int
+    total_train_steps: int
+    weight_updates: int
+    config: dict[str, Any]  # all options but ``config.PLACES``
+
+    @property
+    def prefix(self) -> str:
+        """The path without ``_<epoch>.safetensors``."""
+        return str(self.path).removesuffix(".safetensors").removesuffix(f"_{self.epoch}")
+
+
+def snapshot_path(prefix: str, epoch: int) -> Path:
+    """Return the file of an epoch's snapshot."""
+    return Path(f"{prefix}_{epoch}.safetensors")
+
+
+def resume_path(snapshot: Path) -> Path:
+    """Return the file of the training state that belongs to a snapshot."""
+    return snapshot.with_suffix(".resume")
+
+
+def save_snapshot(
+    prefix: str,
+    *,
+    weights: dict[str, Any],
+    training_state: dict[str, Any],
+    game: str,
+    action_meanings: list[str],
+    observation_shape: tuple[int, ...],
+    observation_dtype: str,
+    epoch: int,
+    total_train_steps: int,
+    weight_updates: int,
+    config: Config,
+) -> Path:
+    """Write the snapshot of an epoch and its training state; return the snapshot's path.
+
+    Nothing in it depends on the clock or on where files lie, so that equal runs make equal files.
+    """
+    path = snapshot_path(prefix, epoch)
+    counters = dict(epoch=epoch, total_train_steps=total_train_steps, weight_updates=weight_updates)
+    # The training state first: whoever finds the snapshot then finds both.
+    save_tensors(
+        resume_path(path),
+        training_state,
+        dict(kind=TRAINING_STATE, format_version=FORMAT_VERSION, **counters),
+    )
+    save_tensors(
+        path,
+        weights,
+        dict(
+            kind=SNAPSHOT,
+            format_version=FORMAT_VERSION,
+            game=game,
+            action_meanings=action_meanings,
+            observation_shape=observation_shape,
+            observation_dtype=observation_dtype,
+            config={k: v for k, v in config.to_dict().items() if k not in PLACES},
+            **counters,
+        ),
+    )
+    return path
+
+
+def load_snapshot(path: Path) -> Snapshot:
+    """Read a snapshot.
+
+    Raises:
+        UsageError: the file is missing, damaged or no snapshot.
+    """
+    weights, meta = load_tensors(path, SNAPSHOT, FORMAT_VERSION)
+    try:
+        snapshot = Snapshot(
+            path=path,
+            weights=weights,
+            game=_typed(meta["game"], str),
+            action_meanings=[_typed(name, str) for name in _typed(meta["action_meanings"], list)],
+            observation_shape=tuple(_typed(n, int) for n in meta["observation_shape"]),
+            observation_dtype=_typed(meta["observation_dtype"], str),
+            epoch=_typed(meta["epoch"], int),
+            total_train_steps=_typed(meta["total_train_steps"], int),
+            weight_updates=_typed(meta["weight_updates"], int),
+            config=_typed(meta["config"], dict),
+        )
+    except (KeyError, TypeError) as error:
+        raise UsageError(f"'{path}' is no Simple DQN snapshot, or is damaged ({error})") from None
+    return snapshot
+
+
+def load_training_state(snapshot: Snapshot) -> dict[str, Any] | None:
+    """Read the training state that belongs to a snapshot; None if there is no such file.
+
+    Raises:
+        UsageError: the file is damaged, or of another epoch.
+    """
+    path = resume_path(snapshot.path)
+    if not path.exists():
+        return None
+    state, meta = load_tensors(path, TRAINING_STATE, FORMAT_VERSION)
+    if meta.get("weight_updates") != snapshot.weight_updates:
+        raise UsageError(f"'{path}' does not belong to '{snapshot.path}': move it away to go on")
+    return state
+
+
+def _typed(value: Any, kind: type) -> Any:
+    """Return ``value``, or raise TypeError if it is of another type."""
+    if type(value) is not kind:
+        raise TypeError(f"{value!r:.40} is no {kind.__name__}")
+    return value

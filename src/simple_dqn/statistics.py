@@ -1,0 +1,230 @@
+"""Statistics: the callback that counts games, scores, Q-values and costs: a CSV row a phase."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from simple_dqn.agent import Agent, Callback
+from simple_dqn.errors import UsageError
+from simple_dqn.files import set_aside, write_atomically
+from simple_dqn.structures import Step
+
+# The original's 16 columns in its order, then ours.
+COLUMNS = (
+    "epoch",
+    "phase",  # random, train, test or play
+    "steps",  # agent steps in the phase, over all lanes
+    "nr_games",  # games that ended in the phase; a lost life ends none
+    "average_reward",  # mean raw score of those games; nan if none ended
+    "min_game_reward",
+    "max_game_reward",
+    "last_exploration_rate",  # ε of the phase's last step
+    "total_train_steps",
+    "replay_memory_count",  # transitions held
+    "meanq",  # mean over held-out states of max Q; nan without such states
+    "meancost",  # mean over the phase of ½δ², before clipping; 0 without an update
+    "weight_updates",  # in all
+    "total_time",  # seconds since the run began
+    "epoch_time",  # seconds of the phase
+    "steps_per_second",
+    "std_game_reward",  # standard deviation of the scores (divided by n)
+    "mean_game_steps",  # agent steps of a game
+)
+TIME_COLUMNS = ("total_time", "epoch_time", "steps_per_second")
+
+Row = dict[str, Any]
+
+
+class Statistics(Callback):
+    """Counts what happens in a phase and makes a row of it at its end.
+
+    Args:
+        num_envs: N, the number of lanes.
+        validation_size: held-out states for the column meanq, drawn from the replay memory when
+            a phase first ends with something in it.
+        total_time: seconds that an earlier part of the run took.
+        on_row: told each new row: the CSV file, TensorBoard, a log.
+
+    Attributes:
+        epoch: the number that the next rows get.
+        row: the last row.
+        game_rewards: raw scores of the games that ended in this phase.
+    """
+
+    def __init__(
+        self,
+        num_envs: int,
+        validation_size: int,
+        total_time: float = 0.0,
+        on_row: tuple[Callable[[Row], None], ...] = (),
+    ) -> None:
+        self.validation_size = validation_size
+        self.validation_states: NDArray[Any] | None = None
+        self.on_row = on_row
+        self.epoch = 0
+        self.row: Row = {}
+        self.scores = np.zeros(num_envs)  # of the games being played
+        self.lengths = np.zeros(num_envs, np.int64)
+        self.game_rewards: list[float] = []
+        self.game_steps: list[int] = []
+        self.steps = 0
+        self.start_time = time.perf_counter() - total_time
+        self.phase_start_time = self.start_time
+
+    def on_phase_start(self, agent: Agent) -> None:
+        """Forget the phase before."""
+        self.scores[:] = 0
+        self.lengths[:] = 0
+        self.game_rewards, self.game_steps = [], []
+        self.steps = 0
+        self.phase_start_time = time.perf_counter()
+
+    def on_step(self, agent: Agent, step: Step) -> None:
+        """Add up the scores; close the games that are over or cut off."""
+        self.steps += int(agent.active.sum())
+        self.scores += step.rewards
+        self.lengths += agent.active
+        for lane in np.flatnonzero(step.game_overs | step.truncateds):
+            self.game_rewards.append(float(self.scores[lane]))
+            self.game_steps.append(int(self.lengths[lane]))
+            self.scores[lane] = self.lengths[lane] = 0
+
+    def on_train(self, agent: Agent, errors: Tensor) -> None:
+        """Nothing: the network adds up the cost on its device, where it costs no waiting."""
+
+    def on_phase_end(self, agent: Agent) -> None:
+        """Make the row of the phase and pass it on."""
+        memory, network = agent.memory, agent.network
+        now = time.perf_counter()
+        if self.validation_states is None and memory is not None and memory.count:
+            self.validation_states = memory.sample(self.validation_size).states
+        rewards = np.array(self.game_rewards)
+        games = len(rewards)
+        self.row = dict(
+            epoch=self.epoch,
+            phase=agent.phase,
+            steps=self.steps,
+            nr_games=games,
+            average_reward=float(rewards.mean()) if games else float("nan"),
+            min_game_reward=float(rewards.min()) if games else float("nan"),
+            max_game_reward=float(rewards.max()) if games else float("nan"),
+            last_exploration_rate=agent.exploration_rate,
+            total_train_steps=agent.total_train_steps,
+            replay_memory_count=memory.count if memory is not None else 0,
+            meanq=self._meanq(agent),
+            meancost=network.mean_cost(),
+            weight_updates=network.weight_updates,
+            total_time=now - self.start_time,
+            epoch_time=now - self.phase_start_time,
+            steps_per_second=self.steps / max(now - self.phase_start_time, 1e-9),
+            std_game_reward=float(rewards.std()) if games else float("nan"),
+            mean_game_steps=float(np.mean(self.game_steps)) if games else float("nan"),
+        )
+        for tell in self.on_row:
+            tell(self.row)
+
+    def _meanq(self, agent: Agent) -> float:
+        """Return the mean of max Q over the held-out states, in batches that fit anywhere."""
+        if self.validation_states is None:
+            return float("nan")
+        states = self.validation_states
+        maxq = [
+            agent.network.predict(states[i : i + 100]).max(axis=1)
+            for i in range(0, len(states), 100)
+        ]
+        return float(np.concatenate(maxq).mean())
+
+
+class CSVFile:
+    """The statistics of a run on disk: a header, then one row a phase, each flushed.
+
+    Args:
+        path: the file.
+        keep_until_epoch: None for a new file; else go on with an existing one behind the rows of
+            this epoch. If there are later rows, the whole file is set aside first.
+
+    Attributes:
+        total_time: seconds of the run so far, from the last row kept.
+
+    Raises:
+        UsageError: the existing file is no statistics file.
+    """
+
+    def __init__(self, path: Path, keep_until_epoch: int | None = None) -> None:
+        self.path = path
+        self.total_time = 0.0
+        self.backup: Path | None = None
+        rows: list[Row] = []
+        if keep_until_epoch is not None and path.exists():
+            every = read_csv(path)
+            rows = [row for row in every if int(row["epoch"]) <= keep_until_epoch]
+            self.total_time = float(rows[-1]["total_time"]) if rows else 0.0
+            if len(rows) < len(every):
+                self.backup = set_aside(path)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomically(path, text.getvalue().encode())
+
+    def __call__(self, row: Row) -> None:
+        """Append a row and make sure that it is on the disk."""
+        with open(self.path, "a", newline="") as file:
+            csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(row)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def read_csv(path: Path) -> list[Row]:
+    """Return the rows of a statistics file as texts, without a half-written last one.
+
+    Raises:
+        UsageError: it is no statistics file.
+    """
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError):
+        raise UsageError(f"'{path}' cannot be read as a CSV file") from None
+    lines = text.splitlines(keepends=True)
+    reader = csv.DictReader(line for line in lines if line.endswith("\n"))
+    if list(reader.fieldnames or ())[:16] != list(COLUMNS[:16]):
+        raise UsageError(f"'{path}' is no statistics file of Simple DQN: move it away to go on")
+    rows = list(reader)
+    if any(not (row["epoch"] or "").isdigit() or not row["total_time"] for row in rows):
+        raise UsageError(f"'{path}' has a damaged row: move it away to go on")
+    return [{column: row.get(column, "") for column in COLUMNS} for row in rows]
+
+
+class TensorBoard:
+    """Mirrors every row as TensorBoard scalars, tagged <phase>/<column>.
+
+    Raises:
+        UsageError: the extra is not installed.
+    """
+
+    def __init__(self, folder: str) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise UsageError(
+                "--tensorboard needs an extra: pip install 'simple-dqn[tensorboard]'"
+            ) from None
+        self.writer = SummaryWriter(folder)
+
+    def __call__(self, row: Row) -> None:
+        """Write the row's numbers at its count of training steps."""
+        for column, value in row.items():
+            if column not in ("epoch", "phase") and value == value:  # nan has nothing to show
+                tag, step = f"{row['phase']}/{column}", row["total_train_steps"]
+                self.writer.add_scalar(tag, value, step)
+        self.writer.flush()

@@ -1,0 +1,34 @@
+"""The two records that travel between the rooms: Step and Batch.
+
+N is the number of lanes (games side by side), B the batch size, H the history length and *shape
+that of one observation: (84, 84) uint8 for a screen, (d,) float32 for a vector.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Step(NamedTuple):
+    """What one action in each lane led to."""
+
+    observations: NDArray[Any]  # [N, *shape] what the game shows after the action
+    rewards: NDArray[np.float32]  # [N] raw, summed over the frame skip
+    terminals: NDArray[np.bool_]  # [N] no bootstrapping beyond: game over, or a lost life
+    truncateds: NDArray[np.bool_]  # [N] cut off by a limit: bootstrapping goes on
+    game_overs: NDArray[np.bool_]  # [N] the game itself ended (a lost life doesn't end it)
+
+
+class Batch(NamedTuple):
+    """Transitions sampled from the replay memory."""
+
+    states: NDArray[Any]  # [B, H, *shape]
+    actions: NDArray[np.int64]  # [B]
+    returns: NDArray[np.float32]  # [B] clipped rewards, summed with γ from the action on
+    discounts: NDArray[np.float32]  # [B] γᵏ for the k rewards summed; 0 after a terminal
+    poststates: NDArray[Any]  # [B, H, *shape] the states that the returns lead up to
+    indices: NDArray[np.int64]  # [B] where in the memory: lane · slots per lane + slot
+    weights: NDArray[np.float32]  # [B] importance weights; all 1 for uniform sampling

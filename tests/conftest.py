@@ -1,0 +1,80 @@
+"""What several test modules share: games whose answers are known beforehand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from simple_dqn.environment import Environment
+from simple_dqn.roms import find_rom
+from simple_dqn.structures import Step
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    """Small tensors: a second thread only costs."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def in_tmp(tmp_path, monkeypatch) -> Path:
+    """Run the test in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def pong() -> Path:
+    return find_rom("pong")[1]
+
+
+@pytest.fixture(scope="session")
+def breakout() -> Path:
+    return find_rom("breakout")[1]
+
+
+class TapeEnvironment(Environment):
+    """N lanes whose observation tells where it is from: 1000·lane + 100·episode + step.
+
+    Lane l's episodes last ``lengths[l]`` steps; every ``lives``-th end of an episode ends the game.
+    The reward of a step is its number in the episode. Ends truncate where ``truncates`` is set.
+    """
+
+    def __init__(self, lengths=(5,), lives=1, truncates=False, num_actions=3):
+        self.num_envs = len(lengths)
+        self.lengths, self.lives, self.truncates = lengths, lives, truncates
+        self.action_meanings = [str(a) for a in range(num_actions)]
+        self.observation_shape, self.observation_dtype = (), np.dtype(np.int64)
+        self.episodes = np.zeros(self.num_envs, int) - 1
+        self.steps = np.zeros(self.num_envs, int)
+        self.waiting = np.ones(self.num_envs, bool)
+        self.tape = []  # (what, argument), in the order of the calls
+
+    def _observe(self):
+        return 1000 * np.arange(self.num_envs) + 100 * self.episodes + self.steps
+
+    def restart(self, lanes=None):
+        chosen = np.arange(self.num_envs) if lanes is None else lanes
+        self.tape.append(("restart", None if lanes is None else list(map(int, lanes))))
+        self.episodes[chosen] += 1
+        self.steps[chosen] = 0
+        self.waiting[chosen] = False
+        return self._observe()[chosen]
+
+    def act(self, actions):
+        self.tape.append(("act", list(map(int, actions))))
+        playing = ~self.waiting
+        self.steps += playing
+        ended = playing & (self.steps == self.lengths)
+        self.waiting |= ended
+        game_overs = ended & ((self.episodes + 1) % self.lives == 0) & (not self.truncates)
+        return Step(
+            self._observe(),
+            np.where(playing, self.steps, 0).astype(np.float32),
+            ended & (not self.truncates),
+            ended & self.truncates,
+            game_overs,
+        )

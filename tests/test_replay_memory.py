@@ -1,0 +1,218 @@
+"""ReplayMemory against a list that forgets, and against answers worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import psutil
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from simple_dqn.replay_memory import ReplayMemory
+
+
+def make(size=20, num_envs=1, history_length=3, padding="zero", seed=0, **kwargs) -> ReplayMemory:
+    return ReplayMemory(
+        size, num_envs, history_length, kwargs.pop("shape", ()), kwargs.pop("dtype", np.int64),
+        **{
+            "discount_rate": 0.5, "min_reward": -1, "max_reward": 1, "history_padding": padding,
+            "rng": np.random.default_rng(seed), **kwargs,
+        },
+    )  # fmt: skip
+
+
+class Oracle:
+    """The same memory, slowly: a Python list a lane, of which only the last T entries count."""
+
+    def __init__(self, memory: ReplayMemory):
+        self.memory = memory
+        self.lanes = [[] for _ in range(memory.num_envs)]
+
+    def transitions(self):
+        """{index: (state, action, return, discount, poststate)} of all that may be sampled."""
+        m, answer = self.memory, {}
+        for lane, entries in enumerate(self.lanes):
+            forgotten = max(len(entries) - m.slots, 0)
+            for i in range(forgotten, len(entries)):
+                _, action, reward, terminal, start = entries[i]
+                if start:
+                    continue
+                state = self._state(entries, i - 1, forgotten)
+                if state is None or (m.reject_padded and 0 in state):
+                    continue
+                answer[lane * m.slots + i % m.slots] = (
+                    state,
+                    action,
+                    min(max(reward, m.min_reward), m.max_reward),
+                    0 if terminal else m.discount_rate,
+                    self._state(entries, i, forgotten),
+                )
+        return answer
+
+    def _state(self, entries, last, forgotten):
+        """H screens that end at ``last``; 0 for those before the episode; None if forgotten."""
+        state, i = [], last
+        while len(state) < self.memory.history_length:
+            if i < forgotten:
+                return None
+            screen, *_, start = entries[i]
+            state.insert(0, screen)
+            if start:
+                break
+            i -= 1
+        return [0] * (self.memory.history_length - len(state)) + state
+
+
+def fill(memory: ReplayMemory, steps: int, rng: np.random.Generator) -> Oracle:
+    """Play random episodes, with terminals, truncations and abandoned games, into both."""
+    oracle = Oracle(memory)
+    screen = iter(range(1, 10**9))  # never 0, which means: no screen
+
+    def restart(lanes):
+        screens = np.array([next(screen) for _ in lanes])
+        memory.restart(lanes, screens)
+        for lane, s in zip(lanes, screens, strict=True):
+            oracle.lanes[lane].append((s, None, None, None, True))
+
+    n = memory.num_envs
+    restart(np.arange(n))
+    for _ in range(steps):
+        screens = np.array([next(screen) for _ in range(n)])
+        actions, rewards = rng.integers(9, size=n), rng.normal(0, 2, n).astype(np.float32)
+        terminals = rng.random(n) < 0.15
+        ended = terminals | (rng.random(n) < 0.1)  # the others are cut off
+        memory.add(actions, rewards, screens, terminals)
+        for lane in range(n):
+            oracle.lanes[lane].append(
+                (screens[lane], actions[lane], rewards[lane], terminals[lane], False)
+            )
+        if rng.random() < 0.02:
+            restart(np.arange(n))  # a phase begins: games are abandoned
+        elif ended.any():
+            restart(np.flatnonzero(ended))
+    return oracle
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    num_envs=st.integers(1, 4),
+    history_length=st.integers(1, 5),
+    slots=st.integers(8, 40),
+    steps=st.integers(1, 120),
+    padding=st.sampled_from(["zero", "reject"]),
+)
+def test_samples_agree_with_the_oracle(seed, num_envs, history_length, slots, steps, padding):
+    memory = make(slots * num_envs + num_envs - 1, num_envs, history_length, padding, seed)
+    oracle = fill(memory, steps, np.random.default_rng(seed))
+    expected = oracle.transitions()
+    held = [lane[-memory.slots :] for lane in oracle.lanes]
+    assert memory.count == sum(not start for lane in held for *_, start in lane)
+    if not expected:
+        with pytest.raises(ValueError, match="no transition"):
+            memory.sample(4)
+        return
+
+    batch = memory.sample(30 * len(expected))
+    for i, index in enumerate(batch.indices):
+        state, action, reward, discount, poststate = expected[int(index)]
+        assert batch.states[i].tolist() == state
+        assert batch.poststates[i].tolist() == poststate
+        assert batch.actions[i] == action
+        assert batch.returns[i] == np.float32(reward)
+        assert batch.discounts[i] == np.float32(discount)
+    # 30 draws each: missing one of them all has a chance below 1e-11.
+    assert set(batch.indices.tolist()) == set(expected)
+    assert (batch.weights == 1).all()
+
+
+def test_sampling_is_uniform():
+    memory = make(60, 3, 4)
+    expected = fill(memory, 200, np.random.default_rng(5)).transitions()
+    draws = 400 * len(expected)
+    counts = np.bincount(memory.sample(draws).indices)
+    counts = counts[counts > 0]
+    chi2 = ((counts - 400) ** 2 / 400).sum()
+    degrees = len(expected) - 1
+    assert len(counts) == len(expected)
+    assert chi2 < degrees + 5 * np.sqrt(2 * degrees)
+
+
+def test_layout_by_hand():
+    """The picture in the module's docstring, with T = 8 so that nothing wraps."""
+    memory = make(8, history_length=3)
+    memory.restart(None, np.array([10]))
+    for t, terminal in enumerate([False, False, True]):
+        memory.add(np.array([t]), np.array([0.5 * t]), np.array([11 + t]), np.array([terminal]))
+    memory.restart(None, np.array([20]))
+    memory.add(np.array([7]), np.array([-9.0]), np.array([21]), np.array([False]))
+
+    assert memory.count == 4
+    batch = memory.sample(200)
+    rows = {
+        tuple(map(tuple, (s, [a, r, d], p)))
+        for s, a, r, d, p in zip(
+            batch.states, batch.actions, batch.returns, batch.discounts, batch.poststates,
+            strict=True,
+        )
+    }  # fmt: skip
+    assert rows == {
+        ((0, 0, 10), (0, 0, 0.5), (0, 10, 11)),
+        ((0, 10, 11), (1, 0.5, 0.5), (10, 11, 12)),
+        ((10, 11, 12), (2, 1.0, 0), (11, 12, 13)),  # a terminal: nothing to bootstrap from
+        ((0, 0, 20), (7, -1.0, 0.5), (0, 20, 21)),  # clipped; nothing of the game before shows
+    }
+
+
+def test_last_screen_of_a_truncated_episode_is_its_own():
+    """Not the first one of the next game: the classical fault of compact replay memories."""
+    memory = make(8, history_length=2)
+    memory.restart(None, np.array([1]))
+    memory.add(np.array([0]), np.array([0.0]), np.array([2]), np.array([False]))
+    memory.restart(None, np.array([100]))
+    batch = memory.sample(10)
+    assert (batch.poststates == [1, 2]).all()
+    assert (batch.discounts == 0.5).all()
+
+
+def test_rewards_are_kept_raw_and_clipped_when_sampled():
+    memory = make(10, min_reward=-2, max_reward=3)
+    memory.restart(None, np.array([1]))
+    memory.add(np.array([0]), np.array([400.0]), np.array([2]), np.array([False]))
+    assert memory.rewards.max() == 400
+    assert (memory.sample(3).returns == 3).all()
+
+
+def test_empty_memory_says_so():
+    memory = make()
+    with pytest.raises(ValueError, match="empty"):
+        memory.sample(1)
+    memory.restart(None, np.array([1]))
+    with pytest.raises(ValueError, match="empty"):
+        memory.sample(1)
+
+
+def test_rare_valid_transitions_are_found():
+    """One slot in a thousand: enumerated, not guessed at for ever."""
+    memory = make(4000, history_length=4, padding="reject")
+    for _ in range(900):  # episodes too short for a whole history
+        memory.restart(None, np.array([1]))
+        memory.add(np.array([0]), np.array([0.0]), np.array([2]), np.array([True]))
+    memory.restart(None, np.array([1]))
+    for t in range(5):
+        memory.add(np.array([0]), np.array([0.0]), np.array([3 + t]), np.array([False]))
+    assert {tuple(s) for s in memory.sample(64).states} == {(1, 3, 4, 5), (3, 4, 5, 6)}
+
+
+def test_a_million_transitions_fit_and_untouched_memory_is_not_resident():
+    assert ReplayMemory.nbytes(1_000_000, (84, 84), np.uint8) <= 7.2e9
+    process = psutil.Process()
+    before = process.memory_info().rss
+    memory = make(1_000_000, shape=(84, 84), dtype=np.uint8)
+    arrays = ("screens", "actions", "rewards", "terminals", "starts")
+    held = sum(getattr(memory, name).nbytes for name in arrays)
+    assert held == ReplayMemory.nbytes(1_000_000, (84, 84), np.uint8)
+    memory.restart(None, np.zeros((1, 84, 84), np.uint8))
+    for _ in range(100):
+        memory.add(np.array([0]), np.array([0.0]), np.ones((1, 84, 84)), np.array([False]))
+    assert process.memory_info().rss - before < 50e6
