@@ -37,7 +37,7 @@ def breakout() -> Path:
 
 
 class TapeEnvironment(Environment):
-    """N lanes whose observation tells where it is from: 1000·lane + 100·episode + step.
+    """N lanes whose observation tells where it is from: 1000000·lane + 1000·episode + step.
 
     Lane l's episodes last ``lengths[l]`` steps; every ``lives``-th end of an episode ends the game.
     The reward of a step is its number in the episode. Ends truncate where ``truncates`` is set.
@@ -54,7 +54,7 @@ class TapeEnvironment(Environment):
         self.tape = []  # (what, argument), in the order of the calls
 
     def _observe(self):
-        return 1000 * np.arange(self.num_envs) + 100 * self.episodes + self.steps
+        return 10**6 * np.arange(self.num_envs) + 1000 * self.episodes + self.steps
 
     def restart(self, lanes=None):
         chosen = np.arange(self.num_envs) if lanes is None else lanes

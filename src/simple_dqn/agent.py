@@ -56,7 +56,7 @@ class Agent:
         phase: "random", "train", "test" or "play".
         phase_steps, phase_games: what the phase is to last, the other is 0.
         exploration_rate: the ε of the last step.
-        active: [N] whether the lane still plays in this phase.
+        active: [N] whether the lane still plays in this phase; the others count for nothing.
     """
 
     def __init__(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import shutil
+import tempfile
 from pathlib import Path
 
 from ale_py import ALEInterface, LoggerMode, roms
@@ -23,27 +25,44 @@ def find_rom(name: str) -> tuple[str, Path]:
         UsageError: the file is no ROM that ALE knows, or no game has that name.
     """
     path = Path(name)
+    by_letters = {_letters(game): game for game in roms.get_all_rom_ids()}
+    named = by_letters.get(_letters(path.stem))
     if path.is_file():
-        game = ALEInterface.isSupportedROM(str(path))
-        if game is None:
-            raise UsageError(
-                f"'{name}' is no Atari 2600 ROM that ALE knows (by its checksum); "
-                f"to use the ROM that comes with ale-py, give the game's name, such as 'pong'"
-            )
-        return game, path
-    if path.is_dir():
+        game = _identify(path)
+        if named in (game, None):
+            return game, path
+        # ALE believes a file's name before its content and would load the wrong game.
+        shipped = Path(roms.get_rom_path(game))
+        if shipped.read_bytes() != path.read_bytes():
+            raise UsageError(f"'{name}' holds {game}, not {named}: rename it to {game}.bin")
+        return game, shipped
+    if name and path.is_dir():
         raise UsageError(f"'{name}' is a folder, not a ROM file; give a file or a game's name")
-
-    games = roms.get_all_rom_ids()
-    by_letters = {_letters(game): game for game in games}
-    game = by_letters.get(_letters(path.stem))
-    if game is None:
+    if named is None:
         near = difflib.get_close_matches(_letters(path.stem), by_letters, n=3)
-        hint = f"did you mean {' or '.join(by_letters[n] for n in near)}?" if near else (
-            f"ale-py ships {len(games)} games, such as breakout, pong and space_invaders"
-        )  # fmt: skip
+        hint = (
+            f"did you mean {' or '.join(by_letters[n] for n in near)}?"
+            if near
+            else f"ale-py ships {len(by_letters)} games, such as breakout, pong and space_invaders"
+        )
         raise UsageError(f"there is no ROM file '{name}' and no game '{path.stem}': {hint}")
-    return game, Path(roms.get_rom_path(game))
+    return named, Path(roms.get_rom_path(named))
+
+
+def _identify(path: Path) -> str:
+    """Return the game in a file, by its checksum alone: under a name that says nothing.
+
+    Raises:
+        UsageError: ALE knows no such ROM.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        game: str | None = ALEInterface.isSupportedROM(shutil.copy(path, f"{folder}/rom.bin"))
+    if game is None:
+        raise UsageError(
+            f"'{path}' is no Atari 2600 ROM that ALE knows (by its checksum); "
+            f"to use the ROM that comes with ale-py, give the game's name, such as 'pong'"
+        )
+    return game
 
 
 def _letters(name: str) -> str:

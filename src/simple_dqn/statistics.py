@@ -94,7 +94,7 @@ class Statistics(Callback):
         self.steps += int(agent.active.sum())
         self.scores += step.rewards
         self.lengths += agent.active
-        for lane in np.flatnonzero(step.game_overs | step.truncateds):
+        for lane in np.flatnonzero((step.game_overs | step.truncateds) & agent.active):
             self.game_rewards.append(float(self.scores[lane]))
             self.game_steps.append(int(self.lengths[lane]))
             self.scores[lane] = self.lengths[lane] = 0

@@ -1,0 +1,199 @@
+"""Agent: the order of its calls, its counts, and that the memory holds what really happened."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from simple_dqn.agent import Agent, Callback
+from simple_dqn.replay_memory import ReplayMemory
+from simple_dqn.state_buffer import StateBuffer
+
+from .conftest import TapeEnvironment
+
+
+class FakeNetwork:
+    """Always prefers action 2; writes down when it learns and when it copies its weights."""
+
+    def __init__(self):
+        self.tape = []
+        self.predicted = []
+        self.weight_updates = 0
+
+    def predict(self, states):
+        self.predicted.append(states.copy())
+        return np.tile([0.0, 1.0, 2.0], (len(states), 1))
+
+    def train(self, batch):
+        self.weight_updates += 1
+        self.tape.append(("train", self.agent.total_train_steps))
+        return torch.zeros(len(batch.actions))
+
+    def update_target_network(self):
+        self.tape.append(("copy", self.agent.total_train_steps))
+
+    def mean_cost(self):
+        return 0.0
+
+
+class Tape(Callback):
+    def __init__(self):
+        self.events, self.rates, self.steps, self.active = [], [], [], []
+
+    def on_phase_start(self, agent):
+        self.events.append(f"start {agent.phase} {agent.phase_steps} {agent.phase_games}")
+
+    def on_step(self, agent, step):
+        self.rates.append(agent.exploration_rate)
+        self.steps.append(step)
+        self.active.append(agent.active.copy())
+
+    def on_train(self, agent, errors):
+        self.events.append("train")
+
+    def on_phase_end(self, agent):
+        self.events.append("end")
+
+
+def make(environment, **kwargs):
+    n = environment.num_envs
+    memory = ReplayMemory(
+        kwargs.pop("size", 1000 * n), n, 2, (), np.int64, discount_rate=0.9, min_reward=-1e9,
+        max_reward=1e9, history_padding="zero", rng=np.random.default_rng(1),
+    )  # fmt: skip
+    network, tape = FakeNetwork(), Tape()
+    agent = Agent(
+        environment, memory, network, StateBuffer(n, 2, (), np.int64),
+        **{
+            "exploration_rate_start": 1.0, "exploration_rate_end": 0.1,
+            "exploration_decay_steps": 100, "exploration_rate_test": 0.0, "train_frequency": 4,
+            "train_repeat": 1, "batch_size": 5, "target_steps": 10,
+            "rng": np.random.default_rng(2), "callbacks": [tape], **kwargs,
+        },
+    )  # fmt: skip
+    network.agent = agent
+    return agent, memory, network, tape
+
+
+def test_the_memory_holds_what_happened():
+    """Observation = index: whatever is sampled must be two neighbouring steps of one episode."""
+    environment = TapeEnvironment(lengths=(5, 8))
+    agent, memory, _, _ = make(environment)
+    agent.play_random(200)
+    acted = [args for what, args in environment.tape if what == "act"]
+    assert len(acted) == 100
+    batch = memory.sample(2000)
+    for state, action, reward, discount, poststate in zip(
+        batch.states, batch.actions, batch.returns, batch.discounts, batch.poststates, strict=True
+    ):
+        lane, (episode, step) = poststate[1] // 10**6, divmod(poststate[1] % 10**6, 1000)
+        length = environment.lengths[lane]
+        assert reward == step >= 1
+        assert discount == (0 if step == length else np.float32(0.9))
+        assert poststate[0] == state[1] == poststate[1] - 1
+        assert state[0] == (state[1] - 1 if step >= 2 else 0)
+        assert action == acted[episode * length + step - 1][lane]
+
+
+def test_restarts_follow_ends_and_every_phase_begins_with_new_games():
+    environment = TapeEnvironment(lengths=(2, 3))
+    agent, memory, _, _ = make(environment)
+    agent.play_random(8)
+    assert [e for e in environment.tape if e[0] == "restart"] == [
+        ("restart", None), ("restart", [0]), ("restart", [1]), ("restart", [0]),
+    ]  # fmt: skip
+    assert environment.training
+    held = memory.filled.copy()
+    agent.test(steps=4)
+    assert not environment.training
+    assert (memory.filled == held).all()  # a test leaves no trace in the memory
+
+
+def test_updates_and_copies_come_at_their_counts():
+    agent, _, network, tape = make(TapeEnvironment(lengths=(7,)))
+    agent.train(30)
+    # From step 8 on there are 5 transitions for a batch.
+    assert network.tape == [
+        ("train", 8), ("copy", 10), ("train", 12), ("train", 16), ("train", 20), ("copy", 20),
+        ("train", 24), ("train", 28), ("copy", 30),
+    ]  # fmt: skip
+    assert agent.total_train_steps == 30
+    assert tape.events == ["start train 30 0"] + ["train"] * 6 + ["end"]
+
+
+@pytest.mark.parametrize(("num_envs", "repeat"), [(1, 1), (2, 1), (3, 2), (8, 1), (12, 3)])
+def test_counts_are_in_steps_over_all_lanes(num_envs, repeat):
+    agent, _, network, tape = make(
+        TapeEnvironment(lengths=(7,) * num_envs), batch_size=1, train_repeat=repeat
+    )
+    agent.train(120)
+    assert agent.total_train_steps == 120
+    assert len(tape.steps) == 120 // num_envs
+    assert sum(what == "train" for what, _ in network.tape) == 30 * repeat
+    copies = [step for what, step in network.tape if what == "copy"]
+    assert len(copies) == min(12, 120 // num_envs)
+
+
+def test_exploration_falls_linearly_with_training_steps_only():
+    agent, _, _, tape = make(TapeEnvironment())
+    agent.play_random(20)
+    assert set(tape.rates) == {1.0}
+    tape.rates.clear()
+    agent.train(150)
+    np.testing.assert_allclose(tape.rates[:101], 1 - 0.9 * np.arange(101) / 100)
+    np.testing.assert_allclose(tape.rates[100:], 0.1)
+    tape.rates.clear()
+    agent.test(steps=5)
+    assert set(tape.rates) == {0.0}
+
+
+def test_greedy_and_random_actions_come_in_their_shares():
+    environment = TapeEnvironment(lengths=(9, 9, 9, 9))
+    agent, _, network, _ = make(environment, exploration_rate_test=0.3)
+    agent.test(steps=8000)
+    actions = np.array([args for what, args in environment.tape if what == "act"])
+    for lane in range(4):
+        share = (actions[:, lane] == 2).mean()
+        assert share == pytest.approx(0.7 + 0.3 / 3, abs=0.05)
+    # One coin a lane: that all four explore at once is rare, .3⁴.
+    assert len(network.predicted) == pytest.approx(2000 * (1 - 0.3**4), rel=0.02)
+    assert all(len(states) == 4 for states in network.predicted)
+
+
+def test_the_network_sees_the_current_states():
+    agent, _, network, _ = make(TapeEnvironment(lengths=(3,)))
+    agent.test(steps=5)
+    assert [s[0].tolist() for s in network.predicted] == [
+        [0, 0], [0, 1], [1, 2], [0, 1000], [1000, 1001],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("games", "num_envs"), [(1, 1), (5, 1), (5, 2), (2, 4), (9, 4)])
+def test_whole_games_are_shared_out_beforehand(games, num_envs):
+    """Each lane plays its share, however short its games are."""
+    lengths = (2, 50, 7, 3)[:num_envs]
+    environment = TapeEnvironment(lengths=lengths)
+    agent, _, _, tape = make(environment)
+    agent.test(games=games)
+    played = sum(s.game_overs & a for s, a in zip(tape.steps, tape.active, strict=True))
+    expected = [games // num_envs + (lane < games % num_envs) for lane in range(num_envs)]
+    assert played.tolist() == expected
+    assert tape.events == [f"start test 0 {games}", "end"]
+    agent.play(games)
+    assert agent.phase == "play"
+
+
+def test_without_target_network_nothing_is_copied():
+    agent, _, network, _ = make(TapeEnvironment(), target_steps=0)
+    agent.train(50)
+    assert {what for what, _ in network.tape} == {"train"}
+
+
+def test_after_a_resume_the_memory_is_filled_with_the_current_policy():
+    agent, memory, network, tape = make(TapeEnvironment())
+    agent.play_random(30, exploration_rate=0.25)
+    assert set(tape.rates) == {0.25}
+    assert network.predicted
+    assert memory.count == 30
+    assert agent.total_train_steps == 0

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from simple_dqn.cli import COMMANDS, parse, top_level_help
+from simple_dqn.config import options
+from simple_dqn.errors import UsageError
+from simple_dqn.main import main
+
+
+def test_only_what_was_given_is_returned():
+    positionals, given = parse(
+        "train", ["pong", "--learning-rate", "0.5", "mine", "--batch_norm", "--num_envs=4"]
+    )
+    assert positionals == {"game": "pong", "label": "mine"}
+    assert given == {"learning_rate": 0.5, "batch_norm": True, "num_envs": 4}
+    assert parse("train", ["pong"]) == ({"game": "pong", "label": ""}, {})
+
+
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("no", False), ("FALSE", False)])
+def test_truth_values(text, value):
+    assert parse("train", ["pong", "--color_averaging", text])[1] == {"color_averaging": value}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "required: GAME"),
+        (["pong", "--lerning_rate", "1"], "'--lerning_rate': did you mean --learning_rate"),
+        (["pong", "a", "b"], "unknown argument 'b'"),
+        (["pong", "--epochs", "many"], "invalid int value: 'many'"),
+        (["pong", "--batch_norm", "maybe"], "takes true or false, not 'maybe'"),
+        (["pong", "--test_games", "3"], "unknown argument '--test_games'"),
+    ],
+)
+def test_errors_are_one_line(arguments, message, capsys):
+    with pytest.raises(UsageError, match=re.escape(message)):
+        parse("train", arguments)
+    assert main(["train", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith("simple-dqn: ")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_names_every_option_of_the_command(command, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([command, "--help"])
+    assert end.value.code == 0
+    text = capsys.readouterr().out
+    for _, field, _ in options():
+        shown = f"--{field.name} " in text
+        assert shown == (command in field.metadata["commands"]), field.name
+    assert "%%" not in text
+
+
+def test_top_level(capsys):
+    assert main([]) == main(["--help"]) == 0
+    assert all(command in top_level_help() for command in COMMANDS)
+    assert main(["--version"]) == 0
+    assert main(["trian"]) == 2
+    assert "there is no command 'trian'" in capsys.readouterr().err
+
+
+def test_help_waits_for_no_heavy_package():
+    """What makes --help quick: a subprocess, because other tests have imported everything."""
+    code = (
+        "import sys; from simple_dqn.main import main\n"
+        "try: main(['train', '--help'])\n"
+        "except SystemExit: pass\n"
+        "print([m for m in ('torch', 'numpy', 'cv2', 'ale_py', 'gymnasium') if m in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.splitlines()[-1] == "[]"

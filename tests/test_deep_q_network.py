@@ -1,0 +1,276 @@
+"""DeepQNetwork against DeepMind's formulas, written out a second time in another way."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from simple_dqn.deep_q_network import DeepQNetwork, choose_device
+from simple_dqn.errors import UsageError
+from simple_dqn.networks import QNetwork
+from simple_dqn.structures import Batch
+
+NATURE = {
+    "datatype": "float32", "optimizer": "rmsprop", "learning_rate": 0.00025, "decay_rate": 0.95,
+    "epsilon": 0.01, "centered": True, "loss_reduction": "sum", "clip_error": 1.0,
+    "has_target_network": True,
+}  # fmt: skip
+ORIGINAL = {**NATURE, "epsilon": 1e-6, "centered": False, "loss_reduction": "mean"}
+
+
+def make_network(shape=(84, 84), actions=4, seed=0, **kwargs) -> QNetwork:
+    torch.manual_seed(seed)
+    options = {
+        "hidden_units": 512, "conv1_padding": 1, "batch_norm": False, "weight_init": "fan_in",
+        **kwargs,
+    }  # fmt: skip
+    return QNetwork(actions, 4, shape, **options)
+
+
+def make(device="cpu", network=None, **kwargs) -> DeepQNetwork:
+    return DeepQNetwork(network or make_network(), torch.device(device), **{**NATURE, **kwargs})
+
+
+def make_batch(seed, size=32, actions=4, shape=(84, 84), scale=1.0) -> Batch:
+    rng = np.random.default_rng(seed)
+    if len(shape) == 2:
+        states = rng.integers(0, 256, (2, size, 4, *shape), dtype=np.uint8)
+    else:
+        states = rng.normal(0, 1, (2, size, 4, *shape)).astype(np.float32)
+    return Batch(
+        states=states[0],
+        actions=rng.integers(actions, size=size),
+        returns=(scale * rng.integers(-1, 2, size)).astype(np.float32),
+        discounts=np.where(rng.random(size) < 0.1, 0, 0.99).astype(np.float32),
+        poststates=states[1],
+        indices=np.arange(size),
+        weights=np.ones(size, np.float32),
+    )
+
+
+class Oracle:
+    """DeepMind's NeuralQLearner, in float64: convolutions, a Huber loss, and RMSProp by hand."""
+
+    def __init__(self, network: QNetwork, options: dict):
+        self.options = options
+        self.theta = [p.detach().double().clone() for p in network.parameters()]
+        self.target = [p.clone() for p in self.theta]
+        self.g = [np.zeros(p.shape) for p in self.theta]
+        self.g2 = [np.zeros(p.shape) for p in self.theta]
+
+    @staticmethod
+    def q(theta, states):
+        x = torch.from_numpy(states).double() / 255
+        x = F.relu(F.conv2d(x, theta[0], theta[1], stride=4, padding=1))
+        x = F.relu(F.conv2d(x, theta[2], theta[3], stride=2))
+        x = F.relu(F.conv2d(x, theta[4], theta[5], stride=1))
+        x = F.relu(x.flatten(1) @ theta[6].T + theta[7])
+        return x @ theta[8].T + theta[9]
+
+    def train(self, batch: Batch):
+        o = self.options
+        postq = self.q(self.target, batch.poststates).numpy()
+        y = torch.from_numpy(batch.returns + batch.discounts * postq.max(axis=1))
+        theta = [p.requires_grad_() for p in self.theta]
+        q = self.q(theta, batch.states)[torch.arange(len(y)), torch.from_numpy(batch.actions)]
+        # The clipped error is the gradient of the Huber loss.
+        loss = F.huber_loss(q, y, reduction=o["loss_reduction"], delta=o["clip_error"])
+        grads = [g.numpy() for g in torch.autograd.grad(loss, theta)]
+        rho, eps, lr = o["decay_rate"], o["epsilon"], o["learning_rate"]
+        for i, dw in enumerate(grads):
+            self.g[i] = rho * self.g[i] + (1 - rho) * dw
+            self.g2[i] = rho * self.g2[i] + (1 - rho) * dw**2
+            if o["centered"]:
+                step = lr * dw / np.sqrt(self.g2[i] - self.g[i] ** 2 + eps)
+            else:
+                step = lr * dw / (np.sqrt(self.g2[i] + eps) + eps)
+            self.theta[i] = (theta[i].detach() - torch.from_numpy(step)).detach()
+        return (y - q).detach().abs().numpy()
+
+
+@pytest.mark.parametrize("options", [NATURE, ORIGINAL], ids=["nature", "simple_dqn"])
+def test_three_updates_equal_the_formula(options):
+    network = make_network()
+    oracle, dqn = Oracle(network, options), make(network=network, **options)
+    start = [p.clone() for p in oracle.theta]
+    for update in range(3):
+        batch = make_batch(update, scale=3.0)  # errors on both sides of the clip
+        expected = oracle.train(batch)
+        errors = dqn.train(batch).numpy()
+        assert (expected > 1).any()
+        assert (expected < 1).any()
+        np.testing.assert_allclose(errors, expected, rtol=1e-4, atol=1e-5)
+        states = list(dqn.optimizer.state.values())
+        for i, p in enumerate(dqn.network.parameters()):
+            moved = (oracle.theta[i] - start[i]).numpy()
+            got = p.detach().double().numpy() - start[i].numpy()
+            np.testing.assert_allclose(got, moved, rtol=2e-3, atol=2e-7)
+            for name, value in (("grad_avg", oracle.g[i]), ("square_avg", oracle.g2[i])):
+                if name in states[i]:
+                    scale = np.abs(value).max()
+                    np.testing.assert_allclose(
+                        states[i][name].numpy(), value, rtol=1e-3, atol=1e-4 * scale
+                    )
+    assert dqn.weight_updates == 3
+    # The target network has not moved.
+    for p, q in zip(dqn.target_network.parameters(), start, strict=True):
+        assert (p.double() == q).all()
+    dqn.update_target_network()
+    for p, q in zip(dqn.target_network.parameters(), dqn.network.parameters(), strict=True):
+        assert (p == q).all()
+
+
+def test_a_terminal_bootstraps_from_nothing_and_the_cost_is_the_mean_of_half_squares():
+    dqn = make(network=make_network(shape=(3,)), clip_error=0.5)
+    batch = make_batch(0, shape=(3,))._replace(discounts=np.zeros(32, np.float32))
+    q = dqn.predict(batch.states)[np.arange(32), batch.actions]
+    delta = batch.returns - q
+    errors = dqn.train(batch).numpy()
+    np.testing.assert_allclose(errors, np.abs(delta), rtol=1e-5, atol=1e-6)
+    q2 = dqn.predict(batch.states)[np.arange(32), batch.actions]
+    dqn.train(batch)
+    # Two updates in the phase; the cost is of the unclipped errors.
+    expected = (0.5 * delta**2).mean() / 2 + (0.5 * (batch.returns - q2) ** 2).mean() / 2
+    assert dqn.mean_cost() == pytest.approx(expected, rel=1e-5)
+    assert dqn.mean_cost() == 0  # a new phase
+
+
+def test_the_error_is_clipped_and_not_the_loss():
+    """Clipping a loss's input would leave errors beyond the bound without any gradient."""
+    dqn = make(network=make_network(shape=(3,)))
+    before = dqn.predict(make_batch(0, shape=(3,)).states)
+    batch = make_batch(0, shape=(3,))._replace(returns=np.full(32, 1000, np.float32))
+    dqn.train(batch)
+    after = dqn.predict(batch.states)
+    rows = np.arange(32)
+    assert (after[rows, batch.actions] > before[rows, batch.actions]).all()
+
+
+def test_weights_scale_each_samples_gradient():
+    """Two samples, one with weight 0: the update is that of the other alone."""
+    one, two = (make(network=make_network(shape=(3,))) for _ in range(2))
+    batch = make_batch(1, size=2, shape=(3,))
+    one.train(batch._replace(weights=np.array([1, 0], np.float32)))
+    two.train(Batch(*(field[:1] for field in batch)))
+    for p, q in zip(one.network.parameters(), two.network.parameters(), strict=True):
+        torch.testing.assert_close(p, q)
+
+
+def test_without_target_network_the_targets_move_with_the_weights():
+    dqn = make(network=make_network(shape=(3,)), has_target_network=False)
+    assert dqn.target_network is dqn.network
+    batch = make_batch(0, shape=(3,))
+    first = dqn.train(batch).numpy()
+    q = dqn.predict(batch.states)[np.arange(32), batch.actions]
+    target = batch.returns + batch.discounts * dqn.predict(batch.poststates).max(axis=1)
+    assert (first != np.abs(target - q)).any()
+    np.testing.assert_allclose(dqn.train(batch).numpy(), np.abs(target - q), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "reference"),
+    [
+        ("adam", lambda p: torch.optim.Adam(p, 0.001, eps=1e-8)),
+        ("adadelta", lambda p: torch.optim.Adadelta(p, 1.0, rho=0.95, eps=1e-6)),
+    ],
+)
+def test_other_optimisers_follow_the_same_gradient(name, reference):
+    network = make_network(shape=(3,))
+    twin = make_network(shape=(3,))
+    epsilon = 1e-8 if name == "adam" else 1e-6
+    dqn = make(network=network, optimizer=name, learning_rate=0.001, epsilon=epsilon)
+    optimizer = reference(twin.parameters())
+    target = make_network(shape=(3,))
+    for update in range(3):
+        batch = make_batch(update, shape=(3,))
+        dqn.train(batch)
+        with torch.no_grad():
+            y = torch.from_numpy(batch.returns) + torch.from_numpy(batch.discounts) * target(
+                torch.from_numpy(batch.poststates)
+            ).amax(1)
+        q = twin(torch.from_numpy(batch.states))[torch.arange(32), torch.from_numpy(batch.actions)]
+        optimizer.zero_grad()
+        F.huber_loss(q, y, reduction="sum").backward()
+        optimizer.step()
+    for p, q in zip(network.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("datatype", ["bfloat16", "float16"])
+def test_mixed_precision_stays_near_float32_and_keeps_float32_weights(datatype):
+    exact, mixed = make(), make(datatype=datatype)
+    batch = make_batch(0)
+    np.testing.assert_allclose(mixed.predict(batch.states), exact.predict(batch.states), atol=0.01)
+    before = [p.detach().clone() for p in exact.network.parameters()]
+    exact.train(batch)
+    mixed.train(batch)
+    for old, p, q in zip(
+        before, exact.network.parameters(), mixed.network.parameters(), strict=True
+    ):
+        assert q.dtype == torch.float32
+        moved, other = (p - old).flatten(), (q - old).flatten()
+        assert torch.cosine_similarity(moved, other, dim=0) > 0.98
+
+
+def test_batch_norm_trains_with_the_batch_and_predicts_without():
+    dqn = make(network=make_network(batch_norm=True))
+    batch = make_batch(0)
+    alone = dqn.predict(batch.states[:1])
+    np.testing.assert_allclose(alone, dqn.predict(batch.states)[:1], rtol=1e-4, atol=1e-5)
+    before = dqn.network.layers[1].running_mean.clone()
+    dqn.train(batch)
+    assert (dqn.network.layers[1].running_mean != before).any()
+    target = dqn.target_network.layers[1].running_mean
+    assert (target == before).all()
+    dqn.update_target_network()
+    assert (dqn.target_network.layers[1].running_mean != before).any()
+
+
+@pytest.mark.parametrize("optimizer", ["rmsprop", "adam", "adadelta"])
+def test_learning_goes_on_from_a_saved_state_as_if_uninterrupted(optimizer):
+    whole = make(network=make_network(shape=(3,)), optimizer=optimizer)
+    for update in range(3):
+        whole.train(make_batch(update, shape=(3,)))
+    weights = {n: t.clone() for n, t in whole.weights().items()}
+    state = {n: t.clone() for n, t in whole.training_state().items()}
+    resumed = make(network=make_network(shape=(3,), seed=9), optimizer=optimizer)
+    resumed.load_weights(weights)
+    resumed.load_training_state(state)
+    for update in range(3, 6):
+        batch = make_batch(update, shape=(3,))
+        assert (whole.train(batch) == resumed.train(batch)).all()
+    for p, q in zip(whole.network.parameters(), resumed.network.parameters(), strict=True):
+        assert (p == q).all()
+
+
+def test_foreign_weights_and_states_are_refused():
+    dqn, other = make(), make(network=make_network(actions=6))
+    with pytest.raises(UsageError, match="weights are of another network"):
+        dqn.load_weights(other.weights())
+    with pytest.raises(UsageError, match="target network are of another network"):
+        dqn.load_training_state(other.training_state())
+    other.train(make_batch(0))
+    mixed = {n: t for n, t in dqn.training_state().items() if n.startswith("target.")}
+    mixed |= {n: t for n, t in other.training_state().items() if n.startswith("optimizer.")}
+    with pytest.raises(UsageError, match="optimiser"):
+        dqn.load_training_state(mixed)
+    with pytest.raises(UsageError, match="optimiser"):
+        dqn.load_training_state(make(optimizer="rmsprop", centered=False).training_state())
+
+
+def test_devices():
+    assert choose_device("cpu", 0) == torch.device("cpu")
+    if not torch.cuda.is_available():
+        assert choose_device("auto", 0) == torch.device("cpu")
+        with pytest.raises(UsageError, match="no CUDA GPU; try --backend cpu"):
+            choose_device("gpu", 0)
+
+
+@pytest.mark.gpu
+def test_gpu_equals_cpu():
+    cpu, gpu = make(), make("cuda")
+    for update in range(3):
+        batch = make_batch(update)
+        torch.testing.assert_close(gpu.train(batch).cpu(), cpu.train(batch), rtol=1e-2, atol=1e-3)

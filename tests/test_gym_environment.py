@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import gymnasium
+import numpy as np
+import pytest
+
+from simple_dqn.environment import shrink
+from simple_dqn.errors import UsageError
+from simple_dqn.gym_environment import GymEnvironment
+
+
+def make(env_id, num_envs=1, seed=1, size=84) -> GymEnvironment:
+    return GymEnvironment(
+        env_id, num_envs=num_envs, seed=np.random.SeedSequence(seed), resize="area",
+        screen_width=size, screen_height=size,
+    )  # fmt: skip
+
+
+class Screens(gymnasium.Env):
+    """RGB screens; actions 3 to 5; ends by itself after 4 steps with action 5, else never."""
+
+    action_space = gymnasium.spaces.Discrete(3, start=3)
+
+    def __init__(self, shape=(30, 40, 3)):
+        self.observation_space = gymnasium.spaces.Box(0, 255, shape, np.uint8)
+
+    def _screen(self):
+        return np.full(self.observation_space.shape, 10 * self.t, np.uint8)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t = 1
+        return self._screen(), {}
+
+    def step(self, action):
+        assert 3 <= action <= 5
+        self.t += 1
+        return self._screen(), float(action), action == 5, False, {}
+
+
+@pytest.fixture(autouse=True)
+def _registered():
+    gymnasium.register("Screens-v0", Screens, max_episode_steps=3)
+    gymnasium.register("Grey-v0", lambda: Screens((30, 40, 1)), max_episode_steps=3)
+    gymnasium.register("Deep-v0", lambda: Screens((30, 40, 7)), max_episode_steps=3)
+    yield
+    for name in ("Screens-v0", "Grey-v0", "Deep-v0"):
+        del gymnasium.registry[name]
+
+
+def test_vectors_are_gymnasiums_own():
+    env, own = make("CartPole-v1", num_envs=2), gymnasium.make("CartPole-v1")
+    seeds = [int(s) for s in np.random.SeedSequence(1).generate_state(2) >> 1]
+    first = env.restart()
+    assert first.shape == (2, 4)
+    assert first.dtype == np.float32
+    for lane in (0, 1):
+        observation, _ = own.reset(seed=seeds[lane])
+        assert (first[lane] == observation).all()
+    for t in range(100):
+        actions = np.array([1, t % 2])
+        step = env.act(actions)
+        expected = own.step(t % 2)  # lane 1's game
+        assert (step.observations[1] == expected[0]).all()
+        assert step.rewards[1] == expected[1]
+        assert step.terminals[1] == expected[2]
+        if step.terminals[1]:
+            break
+    assert not env.act(actions).terminals.any()  # it waits
+
+
+def test_truncation_is_no_termination():
+    env = make("Screens-v0")
+    env.restart()
+    steps = [env.act(np.array([0])) for _ in range(3)]
+    assert [s.truncateds[0] for s in steps] == [False, False, True]
+    assert not any(s.terminals[0] or s.game_overs[0] for s in steps)
+    env.restart(np.array([0]))
+    step = env.act(np.array([2]))  # the last action ends the game
+    assert step.terminals[0]
+    assert step.game_overs[0]
+    assert not step.truncateds[0]
+    assert step.rewards[0] == 5
+
+
+@pytest.mark.parametrize("env_id", ["Screens-v0", "Grey-v0"])
+def test_screens_become_grey_and_small(env_id):
+    env = make(env_id, size=50)
+    assert (env.restart() == 10).all()
+    assert env.observation_shape == (50, 50)
+    assert (env.act(np.array([0])).observations == 20).all()
+
+
+def test_atari_through_gymnasium():
+    env = make("ALE/Pong-v5")
+    assert env.action_meanings == ["NOOP", "FIRE", "RIGHT", "LEFT", "RIGHTFIRE", "LEFTFIRE"]
+    observation = env.restart()
+    assert observation.shape == (1, 84, 84)
+    own = gymnasium.make("ALE/Pong-v5")
+    rgb, _ = own.reset(seed=int(np.random.SeedSequence(1).generate_state(1)[0] >> 1))
+    assert (observation[0] == shrink(rgb, 84, 84, "area")).all()
+
+
+@pytest.mark.parametrize(
+    ("env_id", "message"),
+    [
+        ("NoSuch-v0", "cannot be made by Gymnasium"),
+        ("nosuchmodule:Thing-v0", "cannot be made by Gymnasium"),
+        ("Pendulum-v1", "DQN needs a Discrete one"),
+        ("Deep-v0", "supported are screens"),
+        ("FrozenLake-v1", "supported are screens"),
+    ],
+)
+def test_what_cannot_be_played_says_so_in_one_line(env_id, message):
+    with pytest.raises(UsageError, match=message) as error:
+        make(env_id)
+    assert "\n" not in str(error.value)

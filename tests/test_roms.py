@@ -1,0 +1,52 @@
+import shutil
+
+import pytest
+
+from simple_dqn.errors import UsageError
+from simple_dqn.roms import find_rom
+
+
+@pytest.mark.parametrize("name", ["pong", "Pong", "roms/pong.bin", "roms/PONG.rom", "pong.bin"])
+def test_the_shipped_rom_is_found_by_name(in_tmp, name):
+    game, path = find_rom(name)
+    assert game == "pong"
+    assert path.name == "pong.bin"
+    assert path.is_file()
+
+
+@pytest.mark.parametrize(
+    "name", ["space_invaders", "SpaceInvaders", "Space Invaders", "space-invaders"]
+)
+def test_spelling_does_not_matter(in_tmp, name):
+    assert find_rom(name)[0] == "space_invaders"
+
+
+def test_a_users_dump_is_known_by_its_checksum(in_tmp, pong):
+    (in_tmp / "roms").mkdir()
+    shutil.copy(pong, in_tmp / "roms" / "my old cartridge.dump")
+    game, path = find_rom("roms/my old cartridge.dump")
+    assert game == "pong"
+    assert str(path) == "roms/my old cartridge.dump"
+    shutil.copy(pong, in_tmp / "roms" / "breakout.bin")  # the content counts, not the name
+    game, path = find_rom("roms/breakout.bin")
+    assert game == "pong"
+    assert path.name == "pong.bin"  # for ALE goes by the name
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("roms/pnog.bin", "no game 'pnog': did you mean .*pong"),
+        ("roms/qqqq.bin", "ale-py ships 1.. games"),
+        ("text.bin", "is no Atari 2600 ROM"),
+        ("empty.bin", "is no Atari 2600 ROM"),
+        ("folder", "is a folder"),
+        ("", "no game ''"),
+    ],
+)
+def test_what_is_no_rom_says_so(in_tmp, name, message):
+    (in_tmp / "text.bin").write_text("not a ROM")
+    (in_tmp / "empty.bin").touch()
+    (in_tmp / "folder").mkdir()
+    with pytest.raises(UsageError, match=message):
+        find_rom(name)
