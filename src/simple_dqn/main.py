@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from simple_dqn.errors import UsageError
 if TYPE_CHECKING:
     from simple_dqn.build import Run
     from simple_dqn.snapshot import Snapshot
+    from simple_dqn.statistics import Row
 
 logger = logging.getLogger("simple_dqn")
 
@@ -116,8 +117,9 @@ def train(name: str, label: str, given: Given, command_line: list[str]) -> None:
     if config.run.overwrite:
         for old in [*snapshot_files(config), Path(config.run.csv_file)]:
             old.unlink(missing_ok=True)
-    write_record(config, game, command_line, append=False)
-    attach_outputs(run, keep_until_epoch=None)
+    outputs = open_outputs(run, keep_until_epoch=None)
+    write_record(config, game, command_line, [])
+    run.statistics.on_row += outputs
     if config.run.random_steps:
         run.agent.play_random(config.run.random_steps)
     train_epochs(run)
@@ -152,8 +154,10 @@ def resume(path: Path, given: Given, command_line: list[str]) -> None:
     run.agent.total_train_steps = snapshot.total_train_steps
     run.network.weight_updates = snapshot.weight_updates
 
+    records = read_records(config)
+    outputs = open_outputs(run, keep_until_epoch=snapshot.epoch)
     set_later_aside(config)
-    write_record(config, game, command_line, append=True)
+    write_record(config, game, command_line, records)
     if config.run.random_steps:
         rate = run.agent.train_exploration_rate()
         logger.info(
@@ -161,7 +165,7 @@ def resume(path: Path, given: Given, command_line: list[str]) -> None:
             config.run.random_steps, rate,
         )  # fmt: skip
         run.agent.play_random(config.run.random_steps, exploration_rate=rate)
-    attach_outputs(run, keep_until_epoch=snapshot.epoch)  # only now: the refill gets no row
+    run.statistics.on_row += outputs  # only now: the refill gets no row
     train_epochs(run)
 
 
@@ -223,20 +227,28 @@ def profile(phase: str, name: str, given: Given) -> None:
     print(f"The whole profile is in {output}: any viewer of Python profiles opens it.")
 
 
-def attach_outputs(run: Run, keep_until_epoch: int | None) -> None:
-    """From now on, write each row to the CSV file and, if wanted, to TensorBoard."""
+def open_outputs(run: Run, keep_until_epoch: int | None) -> tuple[Callable[[Row], None], ...]:
+    """Return what rows are to be written to: the CSV file and, if wanted, TensorBoard.
+
+    Args:
+        run: its clock is set to go on from the rows that are kept.
+        keep_until_epoch: see ``statistics.CSVFile``.
+
+    Raises:
+        UsageError: an existing CSV file is not ours, or TensorBoard is not installed.
+    """
     import time
 
     from simple_dqn.statistics import CSVFile, TensorBoard
 
+    folder = run.config.run.tensorboard
+    boards = (TensorBoard(folder),) if folder else ()
     csv_file = CSVFile(Path(run.config.run.csv_file), keep_until_epoch)
     if csv_file.backup:
         logger.warning("the statistics with later epochs are now %s", csv_file.backup)
     run.statistics.start_time = time.perf_counter() - csv_file.total_time
-    run.statistics.on_row += (csv_file,)
-    if run.config.run.tensorboard:
-        run.statistics.on_row += (TensorBoard(run.config.run.tensorboard),)
     logger.info("statistics go to %s", csv_file.path)
+    return (csv_file, *boards)
 
 
 def train_epochs(run: Run) -> None:
@@ -344,11 +356,29 @@ def set_later_aside(config: Config) -> None:
             logger.warning("%s is now %s", path, set_aside(path))
 
 
-def write_record(config: Config, game: str, command_line: list[str], append: bool) -> None:
-    """Write beside the results what would repeat the run: configuration, command, versions.
+def record_path(config: Config) -> Path:
+    """Return the file beside the results that tells what would repeat the run."""
+    return Path(config.run.csv_file).with_suffix(".json")
 
-    The file holds a list, one entry for the training and one for each time it was resumed.
+
+def read_records(config: Config) -> list[Any]:
+    """Return the entries of the record so far; none if there is no such file.
+
+    Raises:
+        UsageError: the file is damaged.
     """
+    path = record_path(config)
+    try:
+        records = json.loads(path.read_text())["runs"] if path.exists() else []
+        if not isinstance(records, list):
+            raise TypeError
+    except (ValueError, KeyError, TypeError):
+        raise UsageError(f"'{path}' is damaged: move it away to go on") from None
+    return records
+
+
+def write_record(config: Config, game: str, command_line: list[str], records: list[Any]) -> None:
+    """Write the record: an entry for the training, and one for each time it was resumed."""
     import platform
     import subprocess
     from importlib.metadata import version
@@ -357,17 +387,12 @@ def write_record(config: Config, game: str, command_line: list[str], append: boo
 
     from simple_dqn.files import write_atomically
 
-    path = Path(config.run.csv_file).with_suffix(".json")
-    try:
-        runs = json.loads(path.read_text())["runs"] if append and path.exists() else []
-    except (ValueError, KeyError, TypeError):
-        raise UsageError(f"'{path}' is damaged: move it away to go on") from None
     git = subprocess.run(
         ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     packages = ("simple-dqn", "torch", "numpy", "ale-py", "gymnasium", "opencv-python-headless")
-    runs.append(
+    records.append(
         dict(
             command_line=["simple-dqn", *command_line],
             game=game,
@@ -379,5 +404,5 @@ def write_record(config: Config, game: str, command_line: list[str], append: boo
             threads=torch.get_num_threads(),
         )
     )
-    text = json.dumps(dict(format_version=1, runs=runs), indent=2)
-    write_atomically(path, (text + "\n").encode())
+    text = json.dumps(dict(format_version=1, runs=records), indent=2)
+    write_atomically(record_path(config), (text + "\n").encode())

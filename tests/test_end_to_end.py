@@ -1,0 +1,321 @@
+"""The main job on a real ROM, in small: train, test, resume, and what a user may do wrong."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from simple_dqn import build
+from simple_dqn.main import main
+from simple_dqn.progress import Progress
+from simple_dqn.statistics import TIME_COLUMNS
+
+# Small screens make a small network: the whole job in a second or two.
+SMALL = [
+    "--random_steps", "60", "--train_steps", "120", "--test_steps", "40", "--epochs", "2",
+    "--replay_size", "1000", "--screen_width", "36", "--screen_height", "36",
+    "--hidden_units", "16", "--target_steps", "50", "--validation_size", "20",
+    "--backend", "cpu", "--threads", "1",
+]  # fmt: skip
+
+
+def rows(path="results/pong.csv"):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def timeless(path):
+    return [{k: v for k, v in row.items() if k not in TIME_COLUMNS} for row in rows(path)]
+
+
+def run(*arguments) -> None:
+    assert main([str(a) for a in arguments]) == 0
+
+
+@pytest.fixture
+def trained(in_tmp) -> Path:
+    run("train", "roms/pong.bin", *SMALL, "--random_seed", 5)
+    return in_tmp
+
+
+def test_train_leaves_rows_snapshots_and_its_configuration(trained):
+    assert [(r["epoch"], r["phase"], r["steps"]) for r in rows()] == [
+        ("0", "random", "60"), ("1", "train", "120"), ("1", "test", "40"),
+        ("2", "train", "120"), ("2", "test", "40"),
+    ]  # fmt: skip
+    last = rows()[-1]
+    assert last["total_train_steps"] == "240"
+    assert last["weight_updates"] == "60"
+    assert last["replay_memory_count"] == "300"
+    assert float(rows()[3]["meancost"]) > 0
+    assert math.isfinite(float(last["meanq"]))
+    assert sorted(os.listdir("snapshots")) == [
+        "pong_1.resume", "pong_1.safetensors", "pong_2.resume", "pong_2.safetensors",
+    ]  # fmt: skip
+    (record,) = json.loads(Path("results/pong.json").read_text())["runs"]
+    assert record["config"]["train_steps"] == 120
+    assert record["config"]["random_seed"] == 5
+    assert record["config"]["environment"] == "ale"
+    assert record["command_line"][:3] == ["simple-dqn", "train", "roms/pong.bin"]
+    assert record["versions"]["torch"]
+    assert sorted(os.listdir("results")) == ["pong.csv", "pong.json"]  # and nothing temporary
+
+
+@pytest.mark.parametrize("more", [[], ["--num_envs", "3"], ["--preset", "simple_dqn"]])
+def test_the_same_seed_gives_the_same_csv_and_snapshots(in_tmp, more):
+    for label in ("one", "two"):
+        run("train", "pong", label, *SMALL, "--random_seed", 3, *more)
+    assert timeless("results/pong_one.csv") == timeless("results/pong_two.csv")
+    for epoch in (1, 2):
+        for ending in ("safetensors", "resume"):
+            one, two = (Path(f"snapshots/pong_{x}_{epoch}.{ending}") for x in ("one", "two"))
+            assert one.read_bytes() == two.read_bytes()
+    run("train", "pong", "three", *SMALL, "--random_seed", 4, *more)
+    assert timeless("results/pong_three.csv") != timeless("results/pong_one.csv")
+
+
+def test_without_a_seed_the_record_tells_the_one_drawn(in_tmp):
+    run("train", "pong", *SMALL, "--epochs", 1)
+    seed = json.loads(Path("results/pong.json").read_text())["runs"][0]["config"]["random_seed"]
+    assert seed >= 0
+    run("train", "pong", "again", *SMALL, "--epochs", 1, "--random_seed", seed)
+    assert timeless("results/pong.csv") == timeless("results/pong_again.csv")
+
+
+def test_resume_goes_on_with_the_right_counters(trained, monkeypatch):
+    built = []
+    real = build.build
+    monkeypatch.setattr(build, "build", lambda *a, **k: built.append(real(*a, **k)) or built[-1])
+    loaded = {}
+    real_load = build.DeepQNetwork.load_training_state
+    monkeypatch.setattr(
+        build.DeepQNetwork,
+        "load_training_state",
+        lambda self, state: (loaded.update(state), real_load(self, state)),
+    )
+    before, old_csv = rows(), Path("results/pong.csv").read_bytes()
+    old_two = Path("snapshots/pong_2.safetensors").read_bytes()
+    run("resume", "snapshots/pong_1.safetensors", "--epochs", 3)
+
+    assert [(r["epoch"], r["phase"]) for r in rows()] == [
+        ("0", "random"), ("1", "train"), ("1", "test"), ("2", "train"), ("2", "test"),
+        ("3", "train"), ("3", "test"),
+    ]  # fmt: skip
+    assert rows()[:3] == before[:3]
+    two, three = rows()[3], rows()[5]
+    assert (two["total_train_steps"], three["total_train_steps"]) == ("240", "360")
+    assert (two["weight_updates"], three["weight_updates"]) == ("60", "90")
+    assert float(two["last_exploration_rate"]) == pytest.approx(1 - 0.9 * 239 / 1e6)
+    assert float(two["total_time"]) > float(before[2]["total_time"])
+    assert set(loaded) >= {"target.layers.0.weight", "optimizer.0.square_avg"}
+    # What the first run had beyond epoch 1 is set aside, not lost.
+    assert Path("results/pong.csv.bak").read_bytes() == old_csv
+    assert Path("snapshots/pong_2.safetensors.bak").read_bytes() == old_two
+    assert Path("snapshots/pong_3.safetensors").exists()
+    records = json.loads(Path("results/pong.json").read_text())["runs"]
+    assert [r["command_line"][1] for r in records] == ["train", "resume"]
+    assert built[0].agent.total_train_steps == 360
+
+
+def test_resume_without_its_training_state_says_so(trained, caplog):
+    Path("snapshots/pong_2.resume").unlink()
+    run("resume", "snapshots/pong_2.safetensors", "--epochs", 3)
+    assert "the optimiser starts afresh" in caplog.text
+    assert "refilling it with 60 steps at ε 1.000" in caplog.text
+    assert len(rows()) == 7
+
+
+def test_test_prints_scores_and_protocol(trained, capsys):
+    capsys.readouterr()
+    run("test", "snapshots/pong_2.safetensors", "--test_games", 2, "--random_seed", 1)
+    out = capsys.readouterr().out
+    assert "2 games in" in out
+    assert "(standard deviation), minimum" in out
+    assert (
+        "protocol: ε 0.05, up to 30 no-op frames at the start, cut off after 18000 frames, "
+        "frame skip 4, sticky actions 0, seed 1" in out
+    )
+    run("test", "snapshots/pong_2.safetensors", "--test_games", 2, "--random_seed", 1)
+    assert capsys.readouterr().out == out
+    run("test", "snapshots/pong_2.safetensors", "--test_steps", 50, "--csv_file", "test.csv")
+    assert "no game ended" in capsys.readouterr().out
+    assert [(r["epoch"], r["phase"], r["steps"]) for r in rows("test.csv")] == [("2", "test", "50")]
+    assert main(["test", "snapshots/pong_2.safetensors", "--csv_file", "test.csv"]) == 2
+
+
+def test_load_weights_and_play_games(trained, caplog):
+    snapshot = "snapshots/pong_2.safetensors"
+    run("train", "pong", "--load_weights", snapshot, "--play_games", 1, *SMALL[8:])
+    assert "play: " in caplog.text
+    assert sorted(os.listdir("results")) == ["pong.csv", "pong.json"]
+    run("train", "pong", "warm", *SMALL, "--load_weights", snapshot, "--train_steps", 0)
+    assert rows("results/pong_warm.csv")[-1]["phase"] == "test"
+
+
+def test_a_second_run_never_overwrites_the_first(trained, capsys):
+    before = Path("results/pong.csv").read_bytes()
+    assert main(["train", "pong", *SMALL]) == 2
+    assert "'results/pong.csv' exists: give this run a label" in capsys.readouterr().err
+    Path("results/pong.csv").rename("elsewhere.csv")
+    assert main(["train", "pong", *SMALL]) == 2  # its snapshots are still there
+    Path("elsewhere.csv").rename("results/pong.csv")
+    assert Path("results/pong.csv").read_bytes() == before
+    run("train", "pong", *SMALL, "--overwrite", "--epochs", 1)
+    assert len(rows()) == 3
+    assert not Path("snapshots/pong_2.safetensors").exists()
+
+
+def test_gymnasium_games_train_and_test_too(in_tmp, capsys):
+    small = ["--random_steps", 50, "--train_steps", 100, "--test_steps", 60, "--epochs", 1,
+             "--replay_size", 1000, "--hidden_units", 16, "--validation_size", 10]  # fmt: skip
+    run("train", "CartPole-v1", *small, "--num_envs", 2)
+    assert [r["phase"] for r in rows("results/CartPole-v1.csv")] == ["random", "train", "test"]
+    run("test", "snapshots/CartPole-v1_1.safetensors", "--test_games", 3)
+    assert "CartPole-v1" in capsys.readouterr().out
+    run("train", "ALE/Pong-v5", "x", *small, "--environment", "gym")
+    assert Path("snapshots/ALE-Pong-v5_x_1.safetensors").exists()
+
+
+@pytest.mark.parametrize("phase", ["random", "train", "test"])
+def test_profiles(in_tmp, capsys, phase):
+    run(f"profile_{phase}", "pong", *SMALL[:6], *SMALL[10:])
+    assert "tottime" in capsys.readouterr().out
+    assert Path(f"results/pong_{phase}.prof").exists()
+
+
+def test_everything_under_many_options(in_tmp):
+    run(
+        "train", "breakout", *SMALL, "--batch_norm", "--datatype", "bfloat16", "--optimizer",
+        "adam", "--num_envs", 3, "--game_mode", 4, "--repeat_action_probability", 0.25,
+        "--target_steps", 0, "--minimal_action_set", "false", "--tensorboard", "runs",
+    )  # fmt: skip
+    weights = load_file("snapshots/breakout_2.safetensors")
+    assert weights[
+        "layers.11.weight" if "layers.11.weight" in weights else "layers.13.weight"
+    ].shape
+    assert os.listdir("runs")
+
+
+# --- bad input: one line on stderr, status 2, nothing on disk touched ---------------------------
+
+
+def refuse(capsys, arguments, message) -> None:
+    assert main([str(a) for a in arguments]) == 2
+    err = [line for line in capsys.readouterr().err.splitlines() if line.startswith("simple-dqn")]
+    assert len(err) == 1
+    assert message in err[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "roms/nosuch.bin"], "there is no ROM file 'roms/nosuch.bin' and no game"),
+        (["train", "breakuot"], "did you mean breakout"),
+        (["train", "text.bin"], "is no Atari 2600 ROM"),
+        (["train", "NoSuch-v7", "--environment", "gym"], "cannot be made by Gymnasium"),
+        (["train", "Pendulum-v1"], "DQN needs a Discrete one"),
+        (["train", "pong", "--discount_rate", "2"], "--discount_rate is from 0 to 1, not 2"),
+        (
+            ["train", "pong", "--replay_size", "100000000000"],
+            "GB of memory are free; --replay_size",
+        ),
+        (["train", "pong", "--csv_file", "text.bin/x.csv"], "cannot write into the folder"),
+        (["train", "pong", "--save_weights_prefix", "/proc/x/y"], "cannot write into the folder"),
+        (["train", "pong", "a/b"], "the label 'a/b' may only hold"),
+        (["train", "pong", "--load_weights", "text.bin"], "is no Simple DQN snapshot"),
+        (["train", "pong", "--screen_width", "20"], "too small for the network"),
+        (["train", "pong", "--game_mode", "77"], "--game_mode of pong is one of 0, 1"),
+        (["train", "CartPole-v1", "--frame_skip", "2"], "has no effect with --environment gym"),
+        (["resume", "text.bin"], "is no Simple DQN snapshot"),
+        (["test", "missing.safetensors"], "there is no file 'missing.safetensors'"),
+        (["test", "text.bin"], "is no Simple DQN snapshot"),
+    ],
+)
+def test_bad_input_touches_nothing(in_tmp, capsys, arguments, message):
+    Path("text.bin").write_text("neither a ROM nor a snapshot")
+    refuse(capsys, arguments, message)
+    left = {p.name for p in in_tmp.rglob("*") if p.is_file()}
+    assert left == {"text.bin"}
+
+
+def test_a_snapshot_for_other_actions_is_refused(trained, capsys):
+    snapshot = "snapshots/pong_1.safetensors"
+    refuse(capsys, ["test", snapshot, "--game", "breakout"], "was trained on pong with the actions")
+    refuse(capsys, ["test", snapshot, "--minimal_action_set", "false"], "with the actions NOOP")
+    refuse(capsys, ["test", snapshot, "--screen_width", 40], "sees observations of (36, 36)")
+    load = ["train", "breakout", "--load_weights", snapshot, *SMALL]
+    refuse(capsys, load, "was trained on pong with the actions")
+    load = ["train", "pong", "new", "--load_weights", snapshot, *SMALL, "--hidden_units", 8]
+    refuse(capsys, load, "weights are of another network")
+    assert not Path("results/pong_new.csv").exists()
+
+
+def test_resume_with_nothing_left_to_do(trained, capsys):
+    refuse(capsys, ["resume", "snapshots/pong_2.safetensors"], "nothing is left to do")
+    assert len(rows()) == 5
+
+
+def test_resume_refuses_a_torn_state_before_it_touches_anything(trained, capsys):
+    state = Path("snapshots/pong_1.resume")
+    state.write_bytes(state.read_bytes()[:1000])
+    before = {p: p.read_bytes() for p in trained.rglob("*") if p.is_file()}
+    refuse(capsys, ["resume", "snapshots/pong_1.safetensors", "--epochs", 3], "pong_1.resume")
+    Path("results/pong.csv").write_text("not ours\n")
+    state.unlink()
+    refuse(capsys, ["resume", "snapshots/pong_1.safetensors", "--epochs", 3], "results/pong.csv")
+    Path("results/pong.csv").write_bytes(before[trained / "results/pong.csv"])
+    del before[trained / state]
+    assert {p: p.read_bytes() for p in trained.rglob("*") if p.is_file()} == before
+
+
+def test_a_gpu_that_is_not_there(in_tmp, capsys):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    refuse(capsys, ["train", "pong", "--backend", "gpu"], "there is no CUDA GPU")
+
+
+# --- what a terminal sees, and what is not imported ---------------------------------------------
+
+
+def test_progress_on_a_terminal_and_in_a_log(trained, capsys, caplog, monkeypatch):
+    from simple_dqn import progress
+
+    monkeypatch.setattr(progress, "LIVE_INTERVAL", 0.0)
+    monkeypatch.setattr(progress, "LOG_INTERVAL", 0.0)
+    for live in (True, False):
+        monkeypatch.setattr(
+            "simple_dqn.build.Progress", lambda stats, live=live: Progress(stats, live)
+        )
+        caplog.clear()
+        run("test", "snapshots/pong_2.safetensors", "--test_steps", 30)
+        err = capsys.readouterr().err
+        if live:
+            assert "epoch 2 test" in err
+            assert "ε 0.050, no game yet" in err
+            assert "30/30" in err
+        else:
+            assert "epoch 2 test: 15 of 30 steps" in caplog.text
+            assert "left" in caplog.text
+
+
+def test_training_imports_no_window_plot_or_browser_package(tmp_path):
+    code = (
+        "import sys; from simple_dqn.main import main\n"
+        f"assert main(['train', 'pong', *{SMALL!r}]) == 0\n"
+        "bad = 'pygame av matplotlib bokeh captum tensorboard PIL'.split()\n"
+        "print([m for m in bad if m in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert result.stdout.splitlines()[-1] == "[]"
