@@ -125,11 +125,12 @@ def test_resume_goes_on_with_the_right_counters(trained, monkeypatch):
     assert built[0].agent.total_train_steps == 360
 
 
-def test_resume_without_its_training_state_says_so(trained, caplog):
+def test_resume_without_its_training_state_says_so(trained, capsys):
     Path("snapshots/pong_2.resume").unlink()
     run("resume", "snapshots/pong_2.safetensors", "--epochs", 3)
-    assert "the optimiser starts afresh" in caplog.text
-    assert "refilling it with 60 steps at ε 1.000" in caplog.text
+    err = capsys.readouterr().err
+    assert "the optimiser starts afresh" in err
+    assert "refilling it with 60 steps at ε 1.000" in err
     assert len(rows()) == 7
 
 
@@ -151,10 +152,10 @@ def test_test_prints_scores_and_protocol(trained, capsys):
     assert main(["test", "snapshots/pong_2.safetensors", "--csv_file", "test.csv"]) == 2
 
 
-def test_load_weights_and_play_games(trained, caplog):
+def test_load_weights_and_play_games(trained, capsys):
     snapshot = "snapshots/pong_2.safetensors"
     run("train", "pong", "--load_weights", snapshot, "--play_games", 1, *SMALL[8:])
-    assert "play: " in caplog.text
+    assert "play: " in capsys.readouterr().err
     assert sorted(os.listdir("results")) == ["pong.csv", "pong.json"]
     run("train", "pong", "warm", *SMALL, "--load_weights", snapshot, "--train_steps", 0)
     assert rows("results/pong_warm.csv")[-1]["phase"] == "test"
@@ -287,7 +288,7 @@ def test_a_gpu_that_is_not_there(in_tmp, capsys):
 # --- what a terminal sees, and what is not imported ---------------------------------------------
 
 
-def test_progress_on_a_terminal_and_in_a_log(trained, capsys, caplog, monkeypatch):
+def test_progress_on_a_terminal_and_in_a_log(trained, capsys, monkeypatch):
     from simple_dqn import progress
 
     monkeypatch.setattr(progress, "LIVE_INTERVAL", 0.0)
@@ -296,7 +297,7 @@ def test_progress_on_a_terminal_and_in_a_log(trained, capsys, caplog, monkeypatc
         monkeypatch.setattr(
             "simple_dqn.build.Progress", lambda stats, live=live: Progress(stats, live)
         )
-        caplog.clear()
+        capsys.readouterr()
         run("test", "snapshots/pong_2.safetensors", "--test_steps", 30)
         err = capsys.readouterr().err
         if live:
@@ -304,8 +305,8 @@ def test_progress_on_a_terminal_and_in_a_log(trained, capsys, caplog, monkeypatc
             assert "ε 0.050, no game yet" in err
             assert "30/30" in err
         else:
-            assert "epoch 2 test: 15 of 30 steps" in caplog.text
-            assert "left" in caplog.text
+            assert "epoch 2 test: 15 of 30 steps" in err
+            assert "left" in err
 
 
 def test_training_imports_no_window_plot_or_browser_package(tmp_path):

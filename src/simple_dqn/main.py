@@ -6,9 +6,7 @@ waiting for torch.
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import re
 import secrets
 import sys
@@ -85,7 +83,10 @@ def train(name: str, label: str, given: Given, command_line: list[str]) -> None:
     """Train on a game from scratch, or from ``--load_weights``."""
     if label and not re.fullmatch(r"[\w.-]+", label):
         raise UsageError(f"the label '{label}' may only hold letters, digits, '_', '-' and '.'")
-    from simple_dqn.build import build, find_game
+    resolve(given)  # a wrong value is said at once, before torch is loaded
+    from simple_dqn.build import build, find_game, load_weights
+    from simple_dqn.results import require_new, require_places, snapshot_files, write_record
+    from simple_dqn.snapshot import load_snapshot
 
     kind, game, rom = find_game(name, given.get("environment", "auto"))
     stem = game.replace("/", "-").replace(":", "-") + (f"_{label}" if label else "")
@@ -96,9 +97,6 @@ def train(name: str, label: str, given: Given, command_line: list[str]) -> None:
     given.setdefault("save_weights_prefix", f"snapshots/{stem}")
     config = resolve(given)
     set_log_level(config)
-
-    from simple_dqn.build import load_weights
-    from simple_dqn.snapshot import load_snapshot
 
     load = config.run.load_weights
     snapshot = load_snapshot(Path(load)) if load else None
@@ -128,6 +126,7 @@ def train(name: str, label: str, given: Given, command_line: list[str]) -> None:
 def resume(path: Path, given: Given, command_line: list[str]) -> None:
     """Go on with a training at the epoch after a snapshot's."""
     from simple_dqn.build import build, find_game, load_weights
+    from simple_dqn.results import read_records, require_places, set_later_aside, write_record
     from simple_dqn.snapshot import load_snapshot, load_training_state
 
     snapshot = load_snapshot(path)
@@ -164,6 +163,7 @@ def resume(path: Path, given: Given, command_line: list[str]) -> None:
             "a snapshot holds no replay memory: refilling it with %d steps at ε %.3f",
             config.run.random_steps, rate,
         )  # fmt: skip
+        run.statistics.epoch = snapshot.epoch
         run.agent.play_random(config.run.random_steps, exploration_rate=rate)
     run.statistics.on_row += outputs  # only now: the refill gets no row
     train_epochs(run)
@@ -308,101 +308,6 @@ def report(run: Run, snapshot: Snapshot) -> str:
     )
 
 
-# --- files --------------------------------------------------------------------------------------
-
-
 def set_log_level(config: Config) -> None:
     """Let through the log lines that the user wants."""
     logging.getLogger().setLevel(config.common.log_level)
-
-
-def require_places(config: Config) -> None:
-    """Raise UsageError unless results and snapshots can be written."""
-    from simple_dqn.files import require_writable
-
-    require_writable(Path(config.run.csv_file).parent, "csv_file")
-    require_writable(Path(config.run.save_weights_prefix).parent, "save_weights_prefix")
-
-
-def snapshot_files(config: Config) -> dict[Path, int]:
-    """Return the snapshots and training states of this name that exist: {path: epoch}."""
-    prefix = Path(config.run.save_weights_prefix)
-    pattern = re.compile(re.escape(prefix.name) + r"_(\d+)\.(safetensors|resume)")
-    try:
-        names = os.listdir(prefix.parent)
-    except OSError:
-        return {}
-    matches = [(name, pattern.fullmatch(name)) for name in sorted(names)]
-    return {prefix.parent / name: int(match[1]) for name, match in matches if match}
-
-
-def require_new(config: Config) -> None:
-    """Raise UsageError if an earlier run of this name has left results."""
-    csv_file = Path(config.run.csv_file)
-    there = [path for path in (csv_file, *snapshot_files(config)) if path.exists()]
-    if there and not config.run.overwrite:
-        raise UsageError(
-            f"'{there[0]}' exists: give this run a label, go on with resume.sh, "
-            f"or replace the earlier run with --overwrite true"
-        )
-
-
-def set_later_aside(config: Config) -> None:
-    """Rename the snapshots of later epochs than we go on from, so that none is overwritten."""
-    from simple_dqn.files import set_aside
-
-    for path, epoch in snapshot_files(config).items():
-        if epoch > config.run.start_epoch:
-            logger.warning("%s is now %s", path, set_aside(path))
-
-
-def record_path(config: Config) -> Path:
-    """Return the file beside the results that tells what would repeat the run."""
-    return Path(config.run.csv_file).with_suffix(".json")
-
-
-def read_records(config: Config) -> list[Any]:
-    """Return the entries of the record so far; none if there is no such file.
-
-    Raises:
-        UsageError: the file is damaged.
-    """
-    path = record_path(config)
-    try:
-        records = json.loads(path.read_text())["runs"] if path.exists() else []
-        if not isinstance(records, list):
-            raise TypeError
-    except (ValueError, KeyError, TypeError):
-        raise UsageError(f"'{path}' is damaged: move it away to go on") from None
-    return records
-
-
-def write_record(config: Config, game: str, command_line: list[str], records: list[Any]) -> None:
-    """Write the record: an entry for the training, and one for each time it was resumed."""
-    import platform
-    import subprocess
-    from importlib.metadata import version
-
-    import torch
-
-    from simple_dqn.files import write_atomically
-
-    git = subprocess.run(
-        ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    packages = ("simple-dqn", "torch", "numpy", "ale-py", "gymnasium", "opencv-python-headless")
-    records.append(
-        dict(
-            command_line=["simple-dqn", *command_line],
-            game=game,
-            config=config.to_dict(),
-            commit=git.stdout.strip() or None,
-            versions={package: version(package) for package in packages},
-            python=platform.python_version(),
-            platform=platform.platform(),
-            threads=torch.get_num_threads(),
-        )
-    )
-    text = json.dumps(dict(format_version=1, runs=records), indent=2)
-    write_atomically(record_path(config), (text + "\n").encode())

@@ -1,0 +1,105 @@
+"""Where a run leaves its results: what may be written, what is there already, and the record.
+
+The record, ``results/<name>.json``, tells what would repeat the run: configuration, command line,
+versions. It holds a list: an entry for the training and one for each time it was resumed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import re
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from simple_dqn.config import Config
+from simple_dqn.errors import UsageError
+from simple_dqn.files import require_writable, set_aside, write_atomically
+
+logger = logging.getLogger(__name__)
+
+
+def require_places(config: Config) -> None:
+    """Raise UsageError unless results and snapshots can be written."""
+    require_writable(Path(config.run.csv_file).parent, "csv_file")
+    require_writable(Path(config.run.save_weights_prefix).parent, "save_weights_prefix")
+
+
+def snapshot_files(config: Config) -> dict[Path, int]:
+    """Return the snapshots and training states of this name that exist: {path: epoch}."""
+    prefix = Path(config.run.save_weights_prefix)
+    pattern = re.compile(re.escape(prefix.name) + r"_(\d+)\.(safetensors|resume)")
+    try:
+        names = os.listdir(prefix.parent)
+    except OSError:
+        return {}
+    matches = [(name, pattern.fullmatch(name)) for name in sorted(names)]
+    return {prefix.parent / name: int(match[1]) for name, match in matches if match}
+
+
+def require_new(config: Config) -> None:
+    """Raise UsageError if an earlier run of this name has left results."""
+    csv_file = Path(config.run.csv_file)
+    there = [path for path in (csv_file, *snapshot_files(config)) if path.exists()]
+    if there and not config.run.overwrite:
+        raise UsageError(
+            f"'{there[0]}' exists: give this run a label, go on with resume.sh, "
+            f"or replace the earlier run with --overwrite true"
+        )
+
+
+def set_later_aside(config: Config) -> None:
+    """Rename the snapshots of later epochs than we go on from, so that none is overwritten."""
+    for path, epoch in snapshot_files(config).items():
+        if epoch > config.run.start_epoch:
+            logger.warning("%s is now %s", path, set_aside(path))
+
+
+def record_path(config: Config) -> Path:
+    """Return the file beside the results that tells what would repeat the run."""
+    return Path(config.run.csv_file).with_suffix(".json")
+
+
+def read_records(config: Config) -> list[Any]:
+    """Return the entries of the record so far; none if there is no such file.
+
+    Raises:
+        UsageError: the file is damaged.
+    """
+    path = record_path(config)
+    try:
+        records = json.loads(path.read_text())["runs"] if path.exists() else []
+        if not isinstance(records, list):
+            raise TypeError
+    except (ValueError, KeyError, TypeError):
+        raise UsageError(f"'{path}' is damaged: move it away to go on") from None
+    return records
+
+
+def write_record(config: Config, game: str, command_line: list[str], records: list[Any]) -> None:
+    """Write the record: an entry for the training, and one for each time it was resumed."""
+    git = subprocess.run(
+        ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    packages = ("simple-dqn", "torch", "numpy", "ale-py", "gymnasium", "opencv-python-headless")
+    records.append(
+        dict(
+            command_line=["simple-dqn", *command_line],
+            game=game,
+            config=config.to_dict(),
+            commit=git.stdout.strip() or None,
+            versions={package: version(package) for package in packages},
+            python=platform.python_version(),
+            platform=platform.platform(),
+            threads=torch.get_num_threads(),
+        )
+    )
+    text = json.dumps(dict(format_version=1, runs=records), indent=2)
+    write_atomically(record_path(config), (text + "\n").encode())

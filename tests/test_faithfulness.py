@@ -1,0 +1,65 @@
+"""docs/faithfulness.md against the code: what it says of a preset is what the preset does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from simple_dqn.config import PRESETS, resolve
+
+ROOT = Path(__file__).parent.parent
+DETAILS = [
+    "Optimiser", "Batch reduction", "Error clip", "Flicker", "Luma", "Resize", "Frame skip",
+    "Life loss", "Random start", "Actions", "Exploration", "Target copy", "Learning", "Reward",
+    "History", "Initial weights", "First convolution", "Network", "Replay", "Evaluation",
+    "Discount", "Length",
+]  # fmt: skip
+
+
+def table():
+    """{detail: (DeepMind, nature, simple_dqn, held by)}"""
+    text = (ROOT / "docs" / "faithfulness.md").read_text()
+    lines = [line for line in text.splitlines() if line.startswith("|")][2:]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert all(len(row) == 5 for row in cells)
+    return {row[0]: row[1:] for row in cells}
+
+
+def settings(cell: str) -> dict[str, str]:
+    return dict(re.findall(r"`(\w+)=([^`]+)`", cell))
+
+
+def shown(value) -> str:
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(
+        value, float) else str(value)  # fmt: skip
+
+
+def test_every_detail_has_its_row():
+    assert list(table()) == DETAILS
+
+
+@pytest.mark.parametrize(("column", "preset"), [(1, "nature"), (2, "simple_dqn")])
+def test_presets_do_what_the_table_says(column, preset):
+    values = resolve({"preset": preset}).to_dict()
+    for detail, row in table().items():
+        for name, value in settings(row[column]).items():
+            assert shown(values[name]) == value, (detail, name)
+
+
+def test_every_difference_between_the_presets_has_its_row():
+    said = {name for row in table().values() for name in settings(row[2])}
+    assert said >= PRESETS["simple_dqn"].keys()
+    nature, original = (resolve({"preset": p}).to_dict() for p in ("nature", "simple_dqn"))
+    differing = {name for name in nature if nature[name] != original[name]} - {"preset"}
+    assert said >= differing
+
+
+def test_the_tests_that_hold_it_exist():
+    tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+    for detail, row in table().items():
+        names = re.findall(r"`(test_\w+)`", row[3])
+        assert names, detail
+        for name in names:
+            assert f"def {name}(" in tests, name
