@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import wave
+
 import cv2
 import numpy as np
 import pytest
@@ -279,3 +281,23 @@ def test_modes_and_difficulties(breakout):
         make(breakout, game_mode=3)
     with pytest.raises(UsageError, match="--game_difficulty of breakout is one of 0, 1, not 9"):
         make(breakout, game_difficulty=9)
+
+
+def test_recording_keeps_every_emulator_frame_and_its_sound(breakout, tmp_path):
+    folder, sound = tmp_path / "frames", tmp_path / "sound.wav"
+    env = make(breakout, record_screen_path=str(folder), record_sound_filename=str(sound))
+    env.training = False  # a lost life ends nothing
+    env.restart()
+    for t in range(30):
+        env.act(np.array([t % 4]))
+    env.close()
+    frames = 1 + 30 * 4
+    pictures = sorted(folder.iterdir())
+    # Pictures are pixel-aspect corrected: two wide for one.
+    last = cv2.cvtColor(cv2.imread(str(pictures[-1])), cv2.COLOR_BGR2RGB)
+    assert len(pictures) == frames
+    assert (last[:, ::2] == env.frames[0, env.newest[0]]).all()
+    with wave.open(str(sound)) as wav:
+        assert wav.getframerate() == 60 * 512
+        assert wav.getnframes() == frames * 512
+        assert len(set(wav.readframes(10**6))) > 1  # not silence

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Run:
-    """The objects of a run, wired together."""
+    """The objects of a run, wired together; leaving ``with`` closes the environment."""
 
     config: Config
     game: str
@@ -40,6 +40,12 @@ class Run:
     network: DeepQNetwork
     agent: Agent
     statistics: Statistics
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.environment.close()
 
 
 def find_game(name: str, kind: str) -> tuple[str, str, Path | None]:

@@ -103,7 +103,8 @@ class EnvironmentOptions:
         "(0: never)", unit="frames", low=0, only=ALE)
     display_screen: bool = option(False, "show the first game in a window", only=ALE)
     record_screen_path: str = option(
-        "", "write every emulator frame of the first game as PNG into this folder", only=ALE)
+        "", "write every emulator frame of the first game as PNG into this folder, 60 a second",
+        only=ALE)
     record_sound_filename: str = option(
         "", "write the sound of the first game into this WAV file", only=ALE)
 

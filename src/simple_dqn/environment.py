@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import wave
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from ale_py import ALEInterface, LoggerMode
+from ale_py import Action, ALEInterface, LoggerMode
 from numpy.typing import NDArray
 
 from simple_dqn.errors import UsageError
@@ -17,6 +18,7 @@ from simple_dqn.structures import Step
 ALEInterface.setLoggerMode(LoggerMode.Error)  # no banner on every start
 cv2.setNumThreads(1)  # one screen is too little work to share out
 
+FRAMES_PER_SECOND = 60
 INTERPOLATIONS = {"area": cv2.INTER_AREA, "linear": cv2.INTER_LINEAR}
 
 
@@ -100,8 +102,9 @@ class ALEEnvironment(Environment):
         random_starts: (least, most) no-op frames of 6, drawn uniformly; (1, 1) is no randomness.
         random_starts_multiple: draw only multiples of this many frames.
         test_frame_cap: frames of 7; 0 for none.
-        display_screen, record_screen_path, record_sound_filename: ALE's own window, PNG and WAV
-            output, for lane 0.
+        display_screen: show lane 0 in ALE's own window.
+        record_screen_path: folder for every emulator frame of lane 0 as PNG; "" for none.
+        record_sound_filename: WAV file for the sound of lane 0; "" for none.
 
     Raises:
         UsageError: the game has no such mode or difficulty.
@@ -152,11 +155,7 @@ class ALEEnvironment(Environment):
             ale.setBool("color_averaging", color_averaging)
             if lane == 0:
                 ale.setBool("display_screen", display_screen)
-                ale.setBool("sound", display_screen)
-                if record_screen_path:
-                    ale.setString("record_screen_dir", record_screen_path)
-                if record_sound_filename:
-                    ale.setString("record_sound_filename", record_sound_filename)
+                ale.setBool("sound_obs", bool(record_sound_filename))
             ale.loadROM(str(rom))
             _switch(ale.getAvailableModes(), game_mode, "game_mode", rom.stem)
             ale.setMode(game_mode)
@@ -164,6 +163,17 @@ class ALEEnvironment(Environment):
             ale.setDifficulty(game_difficulty)
             ale.reset_game()
             self.games.append(ale)
+
+        self.pictures = Path(record_screen_path) if record_screen_path else None
+        if self.pictures is not None:
+            self.pictures.mkdir(parents=True, exist_ok=True)
+        self.recorded_frames = 0
+        self.wav: wave.Wave_write | None = None
+        if record_sound_filename:
+            self.wav = wave.open(record_sound_filename, "wb")  # noqa: SIM115 (till close)
+            self.wav.setnchannels(1)
+            self.wav.setsampwidth(1)
+            self.wav.setframerate(FRAMES_PER_SECOND * self.games[0].getAudioSize())
 
         ale = self.games[0]
         self.actions = ale.getMinimalActionSet() if minimal_action_set else ale.getLegalActionSet()
@@ -188,7 +198,7 @@ class ALEEnvironment(Environment):
             low, high = (bound // multiple for bound in self.random_starts)
             noop_frames = multiple * int(self.rng.integers(low, high + 1))
             for left in reversed(range(noop_frames)):
-                ale.act(0)
+                self._emulate(lane, Action.NOOP)
                 if left < 2:
                     self._grab(lane)
             self.lives[lane] = ale.lives()
@@ -207,7 +217,7 @@ class ALEEnvironment(Environment):
             ale, action = self.games[lane], self.actions[actions[lane]]
             reward, game_over, life_lost = 0, False, False
             for left in reversed(range(self.frame_skip)):
-                reward += ale.act(action)
+                reward += self._emulate(lane, action)
                 game_over = ale.game_over()
                 life_lost = (
                     self.training and self.life_loss_terminal and ale.lives() < self.lives[lane]
@@ -224,6 +234,17 @@ class ALEEnvironment(Environment):
             self.waiting[lane] = terminals[lane] or truncateds[lane]
             self.last[lane] = self._observe(lane)
         return Step(self.last.copy(), rewards, terminals, truncateds, game_overs)
+
+    def _emulate(self, lane: int, action: Action) -> int:
+        """Emulate one frame and return its reward; record it if that was asked for."""
+        ale = self.games[lane]
+        reward: int = ale.act(action)
+        if lane == 0 and self.pictures is not None:
+            ale.saveScreenPNG(str(self.pictures / f"{self.recorded_frames:06d}.png"))
+            self.recorded_frames += 1
+        if lane == 0 and self.wav is not None:
+            self.wav.writeframesraw(ale.getAudio().tobytes())
+        return reward
 
     def _capped(self, lane: int) -> bool:
         """Whether the lane's game has used up a test game's frames."""
@@ -246,7 +267,9 @@ class ALEEnvironment(Environment):
         return shrink(pooled, width, height, self.resize)
 
     def close(self) -> None:
-        """Let the emulators go."""
+        """Finish the WAV file and let the emulators go."""
+        if self.wav is not None:
+            self.wav.close()
         self.games.clear()
 
 

@@ -103,24 +103,24 @@ def train(name: str, label: str, given: Given, command_line: list[str]) -> None:
     if not config.run.play_games:
         require_new(config)
         require_places(config)
-    run = build(config, game, rom, with_memory=not config.run.play_games)
-    if snapshot:
-        load_weights(run, snapshot)
-        logger.info("loaded the weights of %s", snapshot.path)
-    run.agent.total_train_steps = config.run.start_epoch * config.run.train_steps
+    with build(config, game, rom, with_memory=not config.run.play_games) as run:
+        if snapshot:
+            load_weights(run, snapshot)
+            logger.info("loaded the weights of %s", snapshot.path)
+        run.agent.total_train_steps = config.run.start_epoch * config.run.train_steps
 
-    if config.run.play_games:
-        run.agent.play(config.run.play_games)
-        return
-    if config.run.overwrite:
-        for old in [*snapshot_files(config), Path(config.run.csv_file)]:
-            old.unlink(missing_ok=True)
-    outputs = open_outputs(run, keep_until_epoch=None)
-    write_record(config, game, command_line, [])
-    run.statistics.on_row += outputs
-    if config.run.random_steps:
-        run.agent.play_random(config.run.random_steps)
-    train_epochs(run)
+        if config.run.play_games:
+            run.agent.play(config.run.play_games)
+            return
+        if config.run.overwrite:
+            for old in [*snapshot_files(config), Path(config.run.csv_file)]:
+                old.unlink(missing_ok=True)
+        outputs = open_outputs(run, keep_until_epoch=None)
+        write_record(config, game, command_line, [])
+        run.statistics.on_row += outputs
+        if config.run.random_steps:
+            run.agent.play_random(config.run.random_steps)
+        train_epochs(run)
 
 
 def resume(path: Path, given: Given, command_line: list[str]) -> None:
@@ -144,29 +144,29 @@ def resume(path: Path, given: Given, command_line: list[str]) -> None:
         )
     require_places(config)
     _, game, rom = find_game(snapshot.game, config.environment.environment)
-    run = build(config, game, rom)
-    load_weights(run, snapshot)
-    if state is None:
-        logger.warning("no %s: the optimiser starts afresh", path.with_suffix(".resume"))
-    else:
-        run.network.load_training_state(state)
-    run.agent.total_train_steps = snapshot.total_train_steps
-    run.network.weight_updates = snapshot.weight_updates
+    with build(config, game, rom) as run:
+        load_weights(run, snapshot)
+        if state is None:
+            logger.warning("no %s: the optimiser starts afresh", path.with_suffix(".resume"))
+        else:
+            run.network.load_training_state(state)
+        run.agent.total_train_steps = snapshot.total_train_steps
+        run.network.weight_updates = snapshot.weight_updates
 
-    records = read_records(config)
-    outputs = open_outputs(run, keep_until_epoch=snapshot.epoch)
-    set_later_aside(config)
-    write_record(config, game, command_line, records)
-    if config.run.random_steps:
-        rate = run.agent.train_exploration_rate()
-        logger.info(
-            "a snapshot holds no replay memory: refilling it with %d steps at ε %.3f",
-            config.run.random_steps, rate,
-        )  # fmt: skip
-        run.statistics.epoch = snapshot.epoch
-        run.agent.play_random(config.run.random_steps, exploration_rate=rate)
-    run.statistics.on_row += outputs  # only now: the refill gets no row
-    train_epochs(run)
+        records = read_records(config)
+        outputs = open_outputs(run, keep_until_epoch=snapshot.epoch)
+        set_later_aside(config)
+        write_record(config, game, command_line, records)
+        if config.run.random_steps:
+            rate = run.agent.train_exploration_rate()
+            logger.info(
+                "a snapshot holds no replay memory: refilling it with %d steps at ε %.3f",
+                config.run.random_steps, rate,
+            )  # fmt: skip
+            run.statistics.epoch = snapshot.epoch
+            run.agent.play_random(config.run.random_steps, exploration_rate=rate)
+        run.statistics.on_row += outputs  # only now: the refill gets no row
+        train_epochs(run)
 
 
 def test(path: Path, given: Given) -> None:
@@ -183,16 +183,16 @@ def test(path: Path, given: Given) -> None:
     if csv_file and csv_file.exists() and not config.run.overwrite:
         raise UsageError(f"'{csv_file}' exists: give another --csv_file, or --overwrite true")
     _, game, rom = find_game(name or snapshot.game, config.environment.environment)
-    run = build(config, game, rom, with_memory=False)
-    load_weights(run, snapshot)
-    run.agent.total_train_steps = snapshot.total_train_steps
-    run.network.weight_updates = snapshot.weight_updates
-    run.statistics.epoch = snapshot.epoch
-    if csv_file:
-        run.statistics.on_row += (CSVFile(csv_file),)
+    with build(config, game, rom, with_memory=False) as run:
+        load_weights(run, snapshot)
+        run.agent.total_train_steps = snapshot.total_train_steps
+        run.network.weight_updates = snapshot.weight_updates
+        run.statistics.epoch = snapshot.epoch
+        if csv_file:
+            run.statistics.on_row += (CSVFile(csv_file),)
 
-    run.agent.test(steps=config.run.test_steps, games=config.run.test_games)
-    print(report(run, snapshot))
+        run.agent.test(steps=config.run.test_steps, games=config.run.test_games)
+        print(report(run, snapshot))
 
 
 def profile(phase: str, name: str, given: Given) -> None:
@@ -207,24 +207,24 @@ def profile(phase: str, name: str, given: Given) -> None:
     given = {"random_seed": 0, "replay_size": 100_000, "random_steps": 1_000, **given}
     config = resolve({f"{phase}_steps": steps, **given, "environment": kind})
     set_log_level(config)
-    run = build(config, game, rom)
-    profiler = cProfile.Profile()
-    if phase != "random":
-        run.agent.play_random(config.run.random_steps)
-    profiler.enable()
-    if phase == "random":
-        run.agent.play_random(config.run.random_steps)
-    elif phase == "train":
-        run.agent.train(config.run.train_steps)
-    else:
-        run.agent.test(config.run.test_steps)
-    profiler.disable()
-    stats = pstats.Stats(profiler)
-    stats.sort_stats("tottime").print_stats(25)
-    output = Path(f"results/{game.replace('/', '-')}_{phase}.prof")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    stats.dump_stats(output)
-    print(f"The whole profile is in {output}: any viewer of Python profiles opens it.")
+    with build(config, game, rom) as run:
+        profiler = cProfile.Profile()
+        if phase != "random":
+            run.agent.play_random(config.run.random_steps)
+        profiler.enable()
+        if phase == "random":
+            run.agent.play_random(config.run.random_steps)
+        elif phase == "train":
+            run.agent.train(config.run.train_steps)
+        else:
+            run.agent.test(config.run.test_steps)
+        profiler.disable()
+        stats = pstats.Stats(profiler)
+        stats.sort_stats("tottime").print_stats(25)
+        output = Path(f"results/{game.replace('/', '-')}_{phase}.prof")
+        output.parent.mkdir(parents=True, exist_ok=True)
+        stats.dump_stats(output)
+        print(f"The whole profile is in {output}: any viewer of Python profiles opens it.")
 
 
 def open_outputs(run: Run, keep_until_epoch: int | None) -> tuple[Callable[[Row], None], ...]:
