@@ -26,7 +26,7 @@ setup() {
         # A relative name, because pip would split a path at its spaces.
         (cd "$root" && PIP_CONSTRAINT=constraints.txt .venv/bin/python -m pip install \
             --quiet --disable-pip-version-check --editable ".${extra:+[$extra]}") >&2
-        touch "$stamp"
+        touch "$root/.venv/installed" "$stamp"  # an extra brings the package with it
     fi
     PATH=$root/.venv/bin:$PATH
 }

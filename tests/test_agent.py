@@ -113,13 +113,12 @@ def test_restarts_follow_ends_and_every_phase_begins_with_new_games():
 def test_updates_and_copies_come_at_their_counts():
     agent, _, network, tape = make(TapeEnvironment(lengths=(7,)))
     agent.train(30)
-    # From step 8 on there are 5 transitions for a batch.
     assert network.tape == [
-        ("train", 8), ("copy", 10), ("train", 12), ("train", 16), ("train", 20), ("copy", 20),
-        ("train", 24), ("train", 28), ("copy", 30),
+        ("train", 4), ("train", 8), ("copy", 10), ("train", 12), ("train", 16), ("train", 20),
+        ("copy", 20), ("train", 24), ("train", 28), ("copy", 30),
     ]  # fmt: skip
     assert agent.total_train_steps == 30
-    assert tape.events == ["start train 30 0"] + ["train"] * 6 + ["end"]
+    assert tape.events == ["start train 30 0"] + ["train"] * 7 + ["end"]
 
 
 @pytest.mark.parametrize(("num_envs", "repeat"), [(1, 1), (2, 1), (3, 2), (8, 1), (12, 3)])
@@ -197,3 +196,11 @@ def test_after_a_resume_the_memory_is_filled_with_the_current_policy():
     assert network.predicted
     assert memory.count == 30
     assert agent.total_train_steps == 0
+
+
+def test_learning_waits_for_a_whole_history_where_others_are_rejected():
+    agent, memory, network, _ = make(TapeEnvironment(lengths=(9,)))
+    memory.reject_padded = True  # with 2 screens a state, from the second transition on
+    agent.train_frequency = 1
+    agent.train(4)
+    assert [step for what, step in network.tape if what == "train"] == [2, 3, 4]

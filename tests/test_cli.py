@@ -24,6 +24,16 @@ def test_only_what_was_given_is_returned():
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("no", False), ("FALSE", False)])
 def test_truth_values(text, value):
     assert parse("train", ["pong", "--color_averaging", text])[1] == {"color_averaging": value}
+    assert parse("train", [f"--color_averaging={text}", "pong"])[1] == {"color_averaging": value}
+
+
+def test_flags_may_stand_before_positionals_and_numbers_may_be_negative():
+    positionals, given = parse("train", ["--overwrite", "pong", "--batch_norm", "mine"])
+    assert positionals == {"game": "pong", "label": "mine"}
+    assert given == {"overwrite": True, "batch_norm": True}
+    for text in ("-2", "-1e3", "-.5"):
+        assert parse("train", ["pong", "--min_reward", text])[1] == {"min_reward": float(text)}
+    assert parse("train", ["pong", "--overwrite"])[1] == {"overwrite": True}
 
 
 @pytest.mark.parametrize(
@@ -33,7 +43,7 @@ def test_truth_values(text, value):
         (["pong", "--lerning_rate", "1"], "'--lerning_rate': did you mean --learning_rate"),
         (["pong", "a", "b"], "unknown argument 'b'"),
         (["pong", "--epochs", "many"], "invalid int value: 'many'"),
-        (["pong", "--batch_norm", "maybe"], "takes true or false, not 'maybe'"),
+        (["pong", "--batch_norm=maybe"], "takes true or false, not 'maybe'"),
         (["pong", "--test_games", "3"], "unknown argument '--test_games'"),
     ],
 )

@@ -78,14 +78,16 @@ def test_each_optimisers_own_epsilon(given, epsilon):
         ({"learning_rat": 1}, "there is no option 'learning_rat' .did you mean learning_rate"),
         ({"discount_rate": 1.5}, "--discount_rate is from 0 to 1, not 1.5"),
         ({"discount_rate": float("nan")}, "--discount_rate takes a number, not nan"),
-        ({"clip_error": -1.0}, "--clip_error is 0 or more, not -1"),
+        ({"clip_error": -1.0}, "--clip_error is 0 or more, not -1.0"),
         ({"frame_skip": 0}, "--frame_skip is from 1 to 60 frames, not 0"),
         ({"frame_skip": "4"}, "--frame_skip takes a whole number, not '4'"),
         ({"batch_norm": 1}, "--batch_norm takes true or false, not 1"),
         ({"optimizer": "sgd"}, "--optimizer is one of rmsprop, adam, adadelta, not 'sgd'"),
         ({"preset": "natur"}, "--preset is one of nature, simple_dqn, not 'natur'"),
         ({"min_reward": 2.0}, "--min_reward 2 is above --max_reward 1"),
-        ({"replay_size": 20, "batch_size": 32}, "--replay_size 20 is smaller than"),
+        ({"batch_norm": True, "batch_size": 1}, "--batch_norm needs a --batch_size of 2"),
+        ({"datatype": "float16", "clip_error": 0.0}, "float16 needs a --clip_error"),
+        ({"num_envs": 10**400}, "--num_envs is from 1 to 4096 games, not 1000"),
         ({"replay_size": 64, "num_envs": 10}, "--replay_size 64 is too small: 10 games .* 70"),
         ({"environment": "gym", "frame_skip": 2}, "--frame_skip has no effect with .* gym"),
         ({"optimizer": "adam", "decay_rate": 0.9}, "--decay_rate has no effect with --optimizer"),
@@ -103,3 +105,18 @@ def test_places_and_presets_name_real_options():
     known = Config().to_dict().keys()
     assert known >= PLACES
     assert all(known >= preset.keys() for preset in PRESETS.values())
+
+
+def test_a_fresh_seed_is_drawn_and_a_given_one_kept():
+    assert resolve({}).common.random_seed != resolve({"random_seed": -1}).common.random_seed >= 0
+    base = resolve({"random_seed": 7}).to_dict()
+    assert resolve({}, base).common.random_seed == 7
+    assert resolve({"random_seed": -1}, base).common.random_seed not in (-1, 7)
+
+
+def test_another_optimiser_gets_its_own_epsilon_also_on_resume():
+    base = resolve({}).to_dict()
+    assert resolve({}, base).network.optimizer_epsilon == 0.01
+    assert resolve({"optimizer": "adam"}, base).network.optimizer_epsilon == 1e-8
+    assert resolve({"rmsprop_centered": False}, base).network.optimizer_epsilon == 1e-6
+    assert resolve({"optimizer": "rmsprop"}, base).network.optimizer_epsilon == 0.01

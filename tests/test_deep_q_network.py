@@ -256,8 +256,27 @@ def test_foreign_weights_and_states_are_refused():
     mixed |= {n: t for n, t in other.training_state().items() if n.startswith("optimizer.")}
     with pytest.raises(UsageError, match="optimiser"):
         dqn.load_training_state(mixed)
+    for other in ("adam", "adadelta"):
+        foreign = make(optimizer=other)
+        foreign.train(make_batch(0))
+        with pytest.raises(UsageError, match="optimiser"):
+            dqn.load_training_state(foreign.training_state())
+        with pytest.raises(UsageError, match="optimiser"):
+            foreign.load_training_state(dqn.training_state())
     with pytest.raises(UsageError, match="optimiser"):
         dqn.load_training_state(make(optimizer="rmsprop", centered=False).training_state())
+
+
+def test_a_stale_target_network_never_becomes_the_network():
+    """Without a target network of its own there is nothing to put it into."""
+    whole = make(network=make_network(shape=(3,)))
+    whole.train(make_batch(0, shape=(3,)))
+    alone = make(network=make_network(shape=(3,), seed=5), has_target_network=False)
+    alone.load_weights(whole.weights())
+    alone.load_training_state(whole.training_state())
+    for p, q in zip(alone.network.parameters(), whole.network.parameters(), strict=True):
+        assert (p == q).all()
+    assert not any(name.startswith("target.") for name in alone.training_state())
 
 
 def test_devices():

@@ -129,7 +129,7 @@ def test_resume_without_its_training_state_says_so(trained, capsys):
     Path("snapshots/pong_2.resume").unlink()
     run("resume", "snapshots/pong_2.safetensors", "--epochs", 3)
     err = capsys.readouterr().err
-    assert "the optimiser starts afresh" in err
+    assert "there is no snapshots/pong_2.resume: the optimiser starts afresh" in err
     assert "refilling it with 60 steps at ε 1.000" in err
     assert len(rows()) == 7
 
@@ -141,7 +141,7 @@ def test_test_prints_scores_and_protocol(trained, capsys):
     assert "2 games in" in out
     assert "(standard deviation), minimum" in out
     assert (
-        "protocol: ε 0.05, up to 30 no-op frames at the start, cut off after 18000 frames, "
+        "protocol: ε 0.05, 1 to 30 no-op frames at the start, cut off after 18000 frames, "
         "frame skip 4, sticky actions 0, seed 1" in out
     )
     run("test", "snapshots/pong_2.safetensors", "--test_games", 2, "--random_seed", 1)
@@ -187,7 +187,8 @@ def test_gymnasium_games_train_and_test_too(in_tmp, capsys):
 
 @pytest.mark.parametrize("phase", ["random", "train", "test"])
 def test_profiles(in_tmp, capsys, phase):
-    run(f"profile_{phase}", "pong", *SMALL[:6], *SMALL[10:])
+    steps = {"random": [], "train": ["--train_steps", 50], "test": ["--test_steps", 50]}[phase]
+    run(f"profile_{phase}", "pong", "--random_steps", 60, *steps, *SMALL[8:16])
     assert "tottime" in capsys.readouterr().out
     assert Path(f"results/pong_{phase}.prof").exists()
 
@@ -221,12 +222,19 @@ def refuse(capsys, arguments, message) -> None:
         (["train", "roms/nosuch.bin"], "there is no ROM file 'roms/nosuch.bin' and no game"),
         (["train", "breakuot"], "did you mean breakout"),
         (["train", "text.bin"], "is no Atari 2600 ROM"),
+        (["train", "CartPole"], "'CartPole' lacks a version: give CartPole-v0 or CartPole-v1"),
+        (["train", ":x"], "cannot be made by Gymnasium"),
+        (["train", "joust"], "joust is for two players only"),
+        (["train", "two\nlines"], "there is no ROM file 'two lines'"),
+        (["train", "pong", "--save_weights_prefix", "weights/"], "weights/' is a folder"),
+        (["train", "pong", "--csv_file", "."], "--csv_file '.' is a folder"),
+        (["train", "pong", "--record_sound_filename", "text.bin"], "'text.bin' exists"),
         (["train", "NoSuch-v7", "--environment", "gym"], "cannot be made by Gymnasium"),
         (["train", "Pendulum-v1"], "DQN needs a Discrete one"),
         (["train", "pong", "--discount_rate", "2"], "--discount_rate is from 0 to 1, not 2"),
         (
             ["train", "pong", "--replay_size", "100000000000"],
-            "GB of memory are free; --replay_size",
+            "GB of memory are free for it; --replay_size",
         ),
         (["train", "pong", "--csv_file", "text.bin/x.csv"], "cannot write into the folder"),
         (["train", "pong", "--save_weights_prefix", "/proc/x/y"], "cannot write into the folder"),
@@ -251,12 +259,68 @@ def test_a_snapshot_for_other_actions_is_refused(trained, capsys):
     snapshot = "snapshots/pong_1.safetensors"
     refuse(capsys, ["test", snapshot, "--game", "breakout"], "was trained on pong with the actions")
     refuse(capsys, ["test", snapshot, "--minimal_action_set", "false"], "with the actions NOOP")
-    refuse(capsys, ["test", snapshot, "--screen_width", 40], "sees observations of (36, 36)")
+    refuse(capsys, ["test", snapshot, "--screen_width", 40], "sees observations (36, 36) uint8")
     load = ["train", "breakout", "--load_weights", snapshot, *SMALL]
     refuse(capsys, load, "was trained on pong with the actions")
     load = ["train", "pong", "new", "--load_weights", snapshot, *SMALL, "--hidden_units", 8]
     refuse(capsys, load, "weights are of another network")
     assert not Path("results/pong_new.csv").exists()
+
+
+def test_resume_refuses_the_results_or_the_state_of_another_run(trained, capsys):
+    run("train", "pong", "other", *SMALL, "--random_seed", 6)
+    Path("elsewhere").mkdir()
+    for ending in ("safetensors", "resume"):
+        one = Path(f"snapshots/pong_other_1.{ending}")
+        Path(f"elsewhere/pong_1.{ending}").write_bytes(one.read_bytes())
+    resume = ["resume", "elsewhere/pong_1.safetensors", "--epochs", 3]
+    refuse(capsys, resume, "'results/pong.csv' has the results of another run")
+    Path("snapshots/pong_1.resume").write_bytes(Path("snapshots/pong_other_1.resume").read_bytes())
+    resume = ["resume", "snapshots/pong_1.safetensors", "--epochs", 3]
+    refuse(capsys, resume, "does not belong to")
+
+
+@pytest.mark.parametrize(
+    "changes", [["--optimizer", "adam"], ["--rmsprop_centered", "false"], ["--target_steps", 0]]
+)
+def test_resume_with_another_optimiser_or_without_target_network(trained, capsys, changes):
+    run("resume", "snapshots/pong_2.safetensors", "--epochs", 3, "--train_steps", 0, *changes)
+    text = "another optimiser: the optimiser starts afresh"
+    assert (text in capsys.readouterr().err) == (changes[0] != "--target_steps")
+    # Nothing was learnt, so what is tested is still the snapshot's network.
+    assert float(rows()[-1]["weight_updates"]) == 60
+    run("resume", "snapshots/pong_2.safetensors", "--epochs", 4, *changes)
+    assert Path("snapshots/pong_4.safetensors").exists()
+
+
+def test_overwrite_waits_until_the_new_run_can_start(trained, capsys):
+    before = {p: p.read_bytes() for p in trained.rglob("*") if p.is_file()}
+    refuse(capsys, ["train", "pong", *SMALL, "--overwrite", "--game_mode", 99], "--game_mode")
+    Path("file").touch()
+    again = ["train", "pong", *SMALL, "--overwrite", "--tensorboard", "file/x"]
+    refuse(capsys, again, "")
+    Path("file").unlink()
+    assert {p: p.read_bytes() for p in trained.rglob("*") if p.is_file()} == before
+
+
+def test_a_snapshot_finds_its_game_whatever_lies_around(trained, capsys):
+    Path("pong").mkdir()
+    run("test", "snapshots/pong_2.safetensors", "--test_steps", 20)
+
+
+def test_without_git_or_unicode_it_runs_all_the_same(tmp_path):
+    code = (
+        "import os; os.environ['PATH'] = ''\n"
+        "from simple_dqn.main import main\n"
+        f"assert main(['train', 'pong', *{SMALL!r}]) == 0\n"
+        "assert main(['test', 'snapshots/pong_1.safetensors', '--test_steps', '20']) == 0"
+    )
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True
+    )
+    assert result.returncode == 0, result.stderr
+    assert b"protocol: ?" in result.stdout
 
 
 def test_resume_with_nothing_left_to_do(trained, capsys):
@@ -288,6 +352,13 @@ def test_a_gpu_that_is_not_there(in_tmp, capsys):
 # --- what a terminal sees, and what is not imported ---------------------------------------------
 
 
+def test_a_reader_that_has_gone_is_no_error(tmp_path):
+    command = f"{sys.executable} -m simple_dqn --help | true; echo ${{PIPESTATUS[0]}}"
+    for _ in range(3):
+        result = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+        assert result.stderr == ""
+
+
 def test_progress_on_a_terminal_and_in_a_log(trained, capsys, monkeypatch):
     from simple_dqn import progress
 
@@ -303,7 +374,9 @@ def test_progress_on_a_terminal_and_in_a_log(trained, capsys, monkeypatch):
         if live:
             assert "epoch 2 test" in err
             assert "ε 0.050, no game yet" in err
-            assert "30/30" in err
+            assert "/30" in err
+            # The line is closed before the phase's result is logged.
+            assert "no game yet]" not in err.split(" epoch 2 test: 30 steps")[0][-40:]
         else:
             assert "epoch 2 test: 15 of 30 steps" in err
             assert "left" in err

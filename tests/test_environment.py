@@ -19,7 +19,7 @@ def make(rom, seed=1, **kwargs) -> ALEEnvironment:
         seed=np.random.SeedSequence(seed),
         **{
             "num_envs": 1, "frame_skip": 4, "repeat_action_probability": 0.0,
-            "minimal_action_set": True, "game_mode": 0, "game_difficulty": 0,
+            "minimal_action_set": True, "game_mode": -1, "game_difficulty": -1,
             "color_averaging": False, "resize": "area", "screen_width": 84, "screen_height": 84,
             "life_loss_terminal": True, "random_starts": (1, 1), "random_starts_multiple": 1,
             "test_frame_cap": 0, **kwargs,

@@ -185,10 +185,11 @@ def test_rewards_are_kept_raw_and_clipped_when_sampled():
 
 def test_empty_memory_says_so():
     memory = make()
-    with pytest.raises(ValueError, match="empty"):
+    assert not memory.can_sample()
+    with pytest.raises(ValueError, match="no transition"):
         memory.sample(1)
     memory.restart(None, np.array([1]))
-    with pytest.raises(ValueError, match="empty"):
+    with pytest.raises(ValueError, match="no transition"):
         memory.sample(1)
 
 

@@ -1,9 +1,13 @@
 import shutil
 
+import numpy as np
 import pytest
+from ale_py import roms
 
 from simple_dqn.errors import UsageError
-from simple_dqn.roms import find_rom
+from simple_dqn.roms import TWO_PLAYERS, find_rom
+
+from .test_environment import make
 
 
 @pytest.mark.parametrize("name", ["pong", "Pong", "roms/pong.bin", "roms/PONG.rom", "pong.bin"])
@@ -50,3 +54,15 @@ def test_what_is_no_rom_says_so(in_tmp, name, message):
     (in_tmp / "folder").mkdir()
     with pytest.raises(UsageError, match=message):
         find_rom(name)
+
+
+def test_every_shipped_game_can_be_played_or_says_why_not():
+    for game in roms.get_all_rom_ids():
+        if game in TWO_PLAYERS:
+            with pytest.raises(UsageError, match="two players only"):
+                find_rom(game)
+        else:
+            env = make(find_rom(game)[1], game_mode=-1, game_difficulty=-1)
+            env.restart()
+            env.act(np.array([0]))
+            env.close()

@@ -138,11 +138,24 @@ def test_a_half_written_last_line_is_left_out(tmp_path):
     assert [r["epoch"] for r in read_csv(path)] == ["0"]
 
 
-@pytest.mark.parametrize("content", [b"", b"a,b\n1,2\n", b"\xff\xfe\x00", None])
+HEADER = ORIGINAL.encode() + b"\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"a,b\n1,2\n",
+        b"\xff\xfe\x00",
+        HEADER + b"x,test\n",
+        HEADER + b"1,test" + b",abc" * 14 + b"\n",
+        HEADER + "²,test".encode() + b",1" * 14 + b"\n",
+        HEADER + b"1,test," + b"9" * 200_000 + b"\n",
+    ],
+    ids=["empty", "other columns", "binary", "short", "words", "digits", "long"],
+)
 def test_a_foreign_csv_is_refused_and_left_alone(tmp_path, content):
     path = tmp_path / "pong.csv"
-    if content is None:
-        content = ORIGINAL.encode() + b"\nx,test\n"
     path.write_bytes(content)
     with pytest.raises(UsageError, match=r"pong\.csv"):
         CSVFile(path, keep_until_epoch=1)

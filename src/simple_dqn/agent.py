@@ -152,7 +152,7 @@ class Agent:
 
             before = self.total_train_steps
             self.total_train_steps += self.environment.num_envs
-            if self.memory.count >= self.batch_size:
+            if self.memory.can_sample():
                 for _ in range(self._passed(self.train_frequency, before) * self.train_repeat):
                     errors = self.network.train(self.memory.sample(self.batch_size))
                     for callback in self.callbacks:

@@ -18,6 +18,7 @@ from simple_dqn.config import Config
 from simple_dqn.deep_q_network import DeepQNetwork, choose_device
 from simple_dqn.environment import ALEEnvironment, Environment
 from simple_dqn.errors import UsageError
+from simple_dqn.files import require_writable
 from simple_dqn.networks import QNetwork
 from simple_dqn.progress import Progress, log_row
 from simple_dqn.replay_memory import ReplayMemory
@@ -63,7 +64,21 @@ def find_game(name: str, kind: str) -> tuple[str, str, Path | None]:
 
         if kind == "auto" and (name in gymnasium.registry or ":" in name):
             return "gym", name, None
+        versions = [i for i in gymnasium.registry if i.rpartition("-v")[0].lower() == name.lower()]
+        if kind == "auto" and versions:
+            raise UsageError(f"'{name}' lacks a version: give {' or '.join(versions)}") from None
         raise
+
+
+def find_snapshots_game(snapshot: Snapshot) -> tuple[str, Path | None]:
+    """Return (game, ROM) of a snapshot: from roms/, else the ROM that ale-py ships.
+
+    Raises:
+        UsageError: there is no such game here.
+    """
+    if snapshot.config.get("environment") == "gym":
+        return snapshot.game, None
+    return find_rom(f"roms/{snapshot.game}.bin")
 
 
 def build(config: Config, game: str, rom: Path | None, with_memory: bool = True) -> Run:
@@ -74,7 +89,7 @@ def build(config: Config, game: str, rom: Path | None, with_memory: bool = True)
     """
     # A run that goes on draws other numbers than at its beginning, but the same each time.
     start = [config.run.start_epoch] if config.run.start_epoch else []
-    seeds = np.random.SeedSequence([max(config.common.random_seed, 0), *start]).spawn(4)
+    seeds = np.random.SeedSequence([config.common.random_seed, *start]).spawn(4)
     torch.manual_seed(int(seeds[0].generate_state(1)[0]))
     if config.backend.threads:
         torch.set_num_threads(config.backend.threads)
@@ -126,7 +141,7 @@ def build(config: Config, game: str, rom: Path | None, with_memory: bool = True)
         batch_size=config.network.batch_size,
         target_steps=config.agent.target_steps,
         rng=np.random.default_rng(seeds[3]),
-        callbacks=[statistics, Progress(statistics)],
+        callbacks=[Progress(statistics), statistics],  # the live line closes before a log line
     )  # fmt: skip
     logger.info(
         "%s: %d actions, network on %s in %s",
@@ -144,6 +159,14 @@ def make_environment(config: Config, game: str, rom: Path | None, seed: Any) -> 
 
         return GymEnvironment(game, num_envs=env.num_envs, seed=seed, **screen)  # type: ignore[arg-type]
 
+    for option, place in (
+        ("record_screen_path", env.record_screen_path),
+        ("record_sound_filename", env.record_sound_filename),
+    ):
+        if place and Path(place).exists():
+            raise UsageError(f"--{option} '{place}' exists: give another name")
+        if place:
+            require_writable(Path(place).parent, option)
     if env.random_starts_unit == "steps" and env.random_starts:
         # The original drew from {history_length, ..., random_starts} and did one step more.
         least = min(config.replay.history_length, env.random_starts) + 1
@@ -184,10 +207,12 @@ def load_weights(run: Run, snapshot: Snapshot) -> None:
             f"'{snapshot.path}' was trained on {snapshot.game} with the actions "
             f"{' '.join(theirs)}, but {run.game} has {' '.join(own)} here"
         )
-    if run.environment.observation_shape != snapshot.observation_shape:
+    seen = snapshot.observation_shape, snapshot.observation_dtype
+    here = run.environment.observation_shape, run.environment.observation_dtype.name
+    if seen != here:
         raise UsageError(
-            f"'{snapshot.path}' sees observations of {snapshot.observation_shape}, but {run.game} "
-            f"has {run.environment.observation_shape} here"
+            f"'{snapshot.path}' sees observations {seen[0]} {seen[1]}, but {run.game} has "
+            f"{here[0]} {here[1]} here"
         )
     try:
         run.network.load_weights(snapshot.weights)

@@ -9,7 +9,7 @@ from dataclasses import fields
 from typing import Any, NoReturn
 
 from simple_dqn import __version__
-from simple_dqn.config import Config, options
+from simple_dqn.config import PLACES, PROFILE_DEFAULTS, Config, options
 from simple_dqn.errors import UsageError
 
 # command -> (positional arguments, what it does)
@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[tuple[tuple[str, str], ...], str]] = {
 }
 OPTIONAL = {"label"}
 
+TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 METAVARS = {int: "N", float: "X", bool: "true|false", str: "TEXT"}
 
 
@@ -68,7 +69,7 @@ def parse(command: str, arguments: Sequence[str]) -> tuple[dict[str, str], dict[
         SystemExit: after ``--help``.
     """
     parser = make_parser(command)
-    given = vars(parser.parse_intermixed_args([_underscored(a) for a in arguments]))
+    given = vars(parser.parse_intermixed_args(_joined([_underscored(a) for a in arguments])))
     names = [name for name, _ in COMMANDS[command][0]]
     return {name: given.pop(name) or "" for name in names}, given
 
@@ -102,16 +103,18 @@ def make_parser(command: str) -> Parser:
         meta = field.metadata
         if command not in meta["commands"]:
             continue
-        default = str(field.default).lower() if kind is bool else field.default
+        default = PROFILE_DEFAULTS.get(command, {}).get(field.name, field.default)
+        default = str(default).lower() if kind is bool else default
         unit = f" {meta['unit']}" if meta["unit"] else ""
-        shown = f" (default: {default}{unit})" if default != "" else ""
-        flag: dict[str, Any] = {"nargs": "?", "const": True} if kind is bool else {}
+        if command in ("resume", "test") and field.name not in PLACES:
+            shown = " (default: the snapshot's)"
+        else:
+            shown = f" (default: {default}{unit})" if default != "" else ""
         groups[group].add_argument(
             f"--{field.name}",
             type=_boolean if kind is bool else kind,
             metavar="|".join(meta["choices"]) or METAVARS[kind],
             help=(meta["help"] + shown).replace("%", "%%"),
-            **flag,
         )
     return parser
 
@@ -124,11 +127,38 @@ def _underscored(argument: str) -> str:
     return "--" + name[2:].replace("-", "_") + equals + value
 
 
+def _joined(arguments: list[str]) -> list[str]:
+    """Join options to values that argparse would take for something else.
+
+    A truth value may be left out, ``--batch_norm`` for ``--batch_norm true``, also before a
+    positional argument; and a negative number such as ``-1e3`` is no option.
+    """
+    flags = {f"--{field.name}" for _, field, kind in options() if kind is bool}
+    joined: list[str] = []
+    rest = iter([*arguments, ""])
+    argument = next(rest)
+    for following in rest:
+        takes = following.lower() in TRUTH if argument in flags else _is_negative(following)
+        if argument.startswith("--") and "=" not in argument and takes:
+            joined.append(f"{argument}={following}")
+            following = next(rest, "")
+        else:
+            joined.append(f"{argument}=true" if argument in flags else argument)
+        argument = following
+    return joined
+
+
+def _is_negative(text: str) -> bool:
+    """Whether ``text`` is a negative number."""
+    try:
+        return text.startswith("-") and float(text) == float(text)
+    except ValueError:
+        return False
+
+
 def _boolean(text: str) -> bool:
     """Return the truth value that ``text`` spells."""
     try:
-        return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[
-            text.lower()
-        ]
+        return TRUTH[text.lower()]
     except KeyError:
         raise argparse.ArgumentTypeError(f"takes true or false, not '{text}'") from None

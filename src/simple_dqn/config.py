@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar, get_type_hints
@@ -18,7 +19,8 @@ from typing import Any, TypeVar, get_type_hints
 from simple_dqn.errors import UsageError
 
 # The commands an option belongs to; a group's options are offered by all commands unless it says.
-TRAIN = ("train", "resume", "profile_train", "profile_test", "profile_random")
+PROFILE = ("profile_train", "profile_test", "profile_random")
+TRAIN = ("train", "resume", *PROFILE)
 TEST = ("test",)
 
 T = TypeVar("T")
@@ -79,8 +81,9 @@ class EnvironmentOptions:
     minimal_action_set: bool = option(
         True, "only the actions that the game reacts to; false: all 18", only=ALE)
     game_mode: int = option(
-        0, "the console's game-select switch (0: the cartridge's default)", low=0, only=ALE)
-    game_difficulty: int = option(0, "the console's difficulty switch", low=0, only=ALE)
+        -1, "the console's game-select switch (-1: as the cartridge starts)", low=-1, only=ALE)
+    game_difficulty: int = option(
+        -1, "the console's difficulty switch (-1: as the cartridge starts)", low=-1, only=ALE)
     color_averaging: bool = option(
         False, "ALE's blend of the last two frames against flicker; false: their maximum",
         only=ALE)
@@ -209,11 +212,14 @@ class RunOptions:
         50_000, "random steps that fill the replay memory before learning", unit="steps", low=0,
         commands=TRAIN)
     train_steps: int = option(
-        250_000, "training steps an epoch", unit="steps", low=0, commands=TRAIN)
-    test_steps: int = option(125_000, "testing steps an epoch", unit="steps", low=0)
+        250_000, "training steps an epoch", unit="steps", low=0,
+        commands=("train", "resume", "profile_train"))
+    test_steps: int = option(
+        125_000, "testing steps an epoch", unit="steps", low=0,
+        commands=("train", "resume", "test", "profile_test"))
     epochs: int = option(
         200, "epochs in all: one train and one test phase each", unit="epochs", low=0,
-        commands=TRAIN)
+        commands=("train", "resume"))
     start_epoch: int = option(
         0, "epochs already behind, for ε and the counters; resume.sh sets it", unit="epochs",
         low=0, commands=("train",))
@@ -225,7 +231,7 @@ class RunOptions:
         unit="games", low=0, commands=("test",))
     validation_size: int = option(
         500, "held-out states whose mean max Q is the column meanq", unit="states", low=1,
-        high=100_000, commands=TRAIN)
+        high=100_000, commands=("train", "resume"))
     load_weights: str = option(
         "", "start from the weights of this snapshot", commands=("train",))
     save_weights_prefix: str = option(
@@ -247,9 +253,9 @@ class CommonOptions:
 
     preset: str = option(
         "nature", "defaults for all other options: DeepMind's 2015 code, or the original "
-        "simple_dqn's choices", choices=("nature", "simple_dqn"), commands=TRAIN)
+        "simple_dqn's choices", choices=("nature", "simple_dqn"), commands=("train", *PROFILE))
     random_seed: int = option(
-        -1, "seed of every random generator (-1: a fresh one, written beside the results)",
+        -1, "seed of every random generator (-1: a fresh one, which the results tell)",
         low=-1, high=2**31 - 1)
     log_level: str = option(
         "INFO", "least severe log line that is printed",
@@ -270,6 +276,15 @@ PRESETS: dict[str, dict[str, Any]] = {
         weight_init="xavier",
         conv1_padding=0,
     ),
+}
+
+# A profile is of a short phase.
+PROFILE_DEFAULTS: dict[str, dict[str, Any]] = {
+    "profile_train": dict(
+        replay_size=100_000, random_steps=1_000, train_steps=2_000, random_seed=0
+    ),
+    "profile_test": dict(replay_size=100_000, random_steps=1_000, test_steps=5_000, random_seed=0),
+    "profile_random": dict(replay_size=100_000, random_steps=10_000, random_seed=0),
 }
 
 # Where things lie and how they are shown is no part of what a run computes: these stay out of a
@@ -328,6 +343,8 @@ def options() -> Iterator[tuple[str, dataclasses.Field[Any], type]]:
 def resolve(given: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> Config:
     """Return the configuration for the options ``given`` on top of ``base`` or of the preset.
 
+    A seed of -1 becomes a fresh one, an optimiser's ε of 0 its own.
+
     Args:
         given: what the user set, {option: value}.
         base: all options of the run to go on from (a snapshot's), or None for a new run.
@@ -353,6 +370,10 @@ def resolve(given: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> 
     for name, (_, f, hint) in known.items():
         values[name] = _check(name, values[name], f.metadata, hint)
     _check_together(values, given)
+    if values["random_seed"] == -1:
+        values["random_seed"] = secrets.randbelow(2**31)
+    if base and (changes(given, base, "optimizer") or changes(given, base, "rmsprop_centered")):
+        values["optimizer_epsilon"] = given.get("optimizer_epsilon", 0)
     if values["optimizer_epsilon"] == 0:
         centered = values["optimizer"] == "rmsprop" and values["rmsprop_centered"]
         values["optimizer_epsilon"] = (
@@ -364,6 +385,11 @@ def resolve(given: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> 
         groups.setdefault(group, {})[name] = values[name]
     defaults = Config()
     return Config(**{g: type(getattr(defaults, g))(**kw) for g, kw in groups.items()})
+
+
+def changes(given: Mapping[str, Any], base: Mapping[str, Any], name: str) -> bool:
+    """Whether an option was given another value than it has in ``base``."""
+    return name in given and given[name] != base.get(name)
 
 
 def _check(name: str, value: Any, meta: Mapping[str, Any], kind: type) -> Any:
@@ -385,7 +411,7 @@ def _check(name: str, value: Any, meta: Mapping[str, Any], kind: type) -> Any:
             else f"{high:g} or less"
         )
         unit = f" {meta['unit']}" if meta["unit"] else ""
-        raise UsageError(f"--{name} is {allowed}{unit}, not {value:g}")
+        raise UsageError(f"--{name} is {allowed}{unit}, not {value}")
     return value
 
 
@@ -411,8 +437,7 @@ def _check_together(values: Mapping[str, Any], given: Mapping[str, Any]) -> None
             f"states of {values['history_length']} screens need at least "
             f"{least * values['num_envs']}"
         )
-    if values["replay_size"] < values["batch_size"]:
-        raise UsageError(
-            f"--replay_size {values['replay_size']} is smaller than "
-            f"--batch_size {values['batch_size']}"
-        )
+    if values["batch_norm"] and values["batch_size"] == 1:
+        raise UsageError("--batch_norm needs a --batch_size of 2 or more")
+    if values["datatype"] == "float16" and values["clip_error"] == 0:
+        raise UsageError("--datatype float16 needs a --clip_error: larger errors overflow")

@@ -20,6 +20,13 @@ from simple_dqn.structures import Batch
 # gradients out of its underflow without reaching its overflow.
 FLOAT16_SCALE = 128.0
 
+# What each optimiser keeps for a parameter; a centred rmsprop also keeps grad_avg.
+SLOTS = {
+    "rmsprop": {"square_avg"},
+    "adam": {"step", "exp_avg", "exp_avg_sq"},
+    "adadelta": {"step", "square_avg", "acc_delta"},
+}
+
 
 class DeepQNetwork:
     """The action-value function Q(s, a; θ) and its target network θ⁻ (Mnih et al. 2015).
@@ -65,6 +72,9 @@ class DeepQNetwork:
 
         params = list(self.network.parameters())
         self.optimizer: torch.optim.Optimizer
+        self._slots = SLOTS[optimizer] | (
+            {"grad_avg"} if optimizer == "rmsprop" and centered else set()
+        )
         if optimizer == "rmsprop":
             self.optimizer = RMSProp(params, learning_rate, decay_rate, epsilon, centered)
         elif optimizer == "adam":
@@ -164,44 +174,42 @@ class DeepQNetwork:
 
     def training_state(self) -> dict[str, Tensor]:
         """Return what else learning goes on from: the target network and the optimiser."""
-        state = {f"target.{n}": t for n, t in self.target_network.state_dict().items()}
+        state = {}
+        if self.target_network is not self.network:
+            state = {f"target.{n}": t for n, t in self.target_network.state_dict().items()}
         for index, slots in self.optimizer.state_dict()["state"].items():
             state |= {f"optimizer.{index}.{name}": t for name, t in slots.items()}
         return {name: t.contiguous() for name, t in state.items()}
 
     def load_training_state(self, state: dict[str, Tensor]) -> None:
-        """Set the target network and the optimiser.
+        """Set the target network and the optimiser, as far as ``state`` and we have them.
 
         Raises:
             UsageError: the names or shapes are another network's or optimiser's.
         """
         target = _under("target.", state)
-        _require_same("target network", self.target_network.state_dict(), target)
-        optimizer = self.optimizer.state_dict()
+        if target:
+            _require_same("target network", self.network.state_dict(), target)
+        params = list(self.network.parameters())
         slots: dict[int, dict[str, Tensor]] = {}
         for name, tensor in _under("optimizer.", state).items():
             index, _, slot = name.partition(".")
-            slots.setdefault(int(index) if index.isdigit() else -1, {})[slot] = tensor
-        params = list(self.network.parameters())
-        # A fresh Adam has no slots yet, so compare with the parameters, not with its own state.
-        fits = not slots or (
-            set(slots) == set(range(len(params)))
-            and all(
-                t.dim() == 0 or t.shape == params[i].shape for i in slots for t in slots[i].values()
-            )
-        )
-        if not fits or (optimizer["state"] and _names(slots) != _names(optimizer["state"])):
+            slots.setdefault(int(index) if index.isdecimal() else -1, {})[slot] = tensor
+        expected = {
+            index: {slot: torch.Size() if slot == "step" else param.shape for slot in self._slots}
+            for index, param in enumerate(params)
+        }
+        found = {index: {n: t.shape for n, t in named.items()} for index, named in slots.items()}
+        if found and found != expected:
             raise UsageError("the optimiser's state is another optimiser's or network's")
-        self.target_network.load_state_dict(target)
-        self.optimizer.load_state_dict({**optimizer, "state": slots})
+        if target and self.target_network is not self.network:
+            self.target_network.load_state_dict(target)
+        if found:
+            self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": slots})
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-
-
-def _names(slots: dict[int, dict[str, Tensor]]) -> dict[int, set[str]]:
-    return {index: set(names) for index, names in slots.items()}
 
 
 def _require_same(what: str, own: dict[str, Tensor], other: dict[str, Tensor]) -> None:

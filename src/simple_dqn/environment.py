@@ -95,7 +95,7 @@ class ALEEnvironment(Environment):
         frame_skip: frames that an action is repeated for.
         repeat_action_probability: ALE's sticky actions, a chance a frame.
         minimal_action_set: the game's own actions, or all 18.
-        game_mode, game_difficulty: the console's switches.
+        game_mode, game_difficulty: the console's switches; -1 as the cartridge starts.
         color_averaging: pool by ALE's colour averaging, not by the maximum.
         resize, screen_width, screen_height: of the observation, see ``shrink``.
         life_loss_terminal: whether 5 holds.
@@ -157,10 +157,13 @@ class ALEEnvironment(Environment):
                 ale.setBool("display_screen", display_screen)
                 ale.setBool("sound_obs", bool(record_sound_filename))
             ale.loadROM(str(rom))
-            _switch(ale.getAvailableModes(), game_mode, "game_mode", rom.stem)
-            ale.setMode(game_mode)
-            _switch(ale.getAvailableDifficulties(), game_difficulty, "game_difficulty", rom.stem)
-            ale.setDifficulty(game_difficulty)
+            if game_mode >= 0:
+                _check_switch(ale.getAvailableModes(), game_mode, "game_mode", rom.stem)
+                ale.setMode(game_mode)
+            if game_difficulty >= 0:
+                available = ale.getAvailableDifficulties()
+                _check_switch(available, game_difficulty, "game_difficulty", rom.stem)
+                ale.setDifficulty(game_difficulty)
             ale.reset_game()
             self.games.append(ale)
 
@@ -168,12 +171,8 @@ class ALEEnvironment(Environment):
         if self.pictures is not None:
             self.pictures.mkdir(parents=True, exist_ok=True)
         self.recorded_frames = 0
-        self.wav: wave.Wave_write | None = None
-        if record_sound_filename:
-            self.wav = wave.open(record_sound_filename, "wb")  # noqa: SIM115 (till close)
-            self.wav.setnchannels(1)
-            self.wav.setsampwidth(1)
-            self.wav.setframerate(FRAMES_PER_SECOND * self.games[0].getAudioSize())
+        self.record_sound_filename = record_sound_filename
+        self.wav: wave.Wave_write | None = None  # opened by the first frame
 
         ale = self.games[0]
         self.actions = ale.getMinimalActionSet() if minimal_action_set else ale.getLegalActionSet()
@@ -242,7 +241,12 @@ class ALEEnvironment(Environment):
         if lane == 0 and self.pictures is not None:
             ale.saveScreenPNG(str(self.pictures / f"{self.recorded_frames:06d}.png"))
             self.recorded_frames += 1
-        if lane == 0 and self.wav is not None:
+        if lane == 0 and self.record_sound_filename:
+            if self.wav is None:
+                self.wav = wave.open(self.record_sound_filename, "wb")  # noqa: SIM115 (till close)
+                self.wav.setnchannels(1)
+                self.wav.setsampwidth(1)
+                self.wav.setframerate(FRAMES_PER_SECOND * ale.getAudioSize())
             self.wav.writeframesraw(ale.getAudio().tobytes())
         return reward
 
@@ -273,7 +277,7 @@ class ALEEnvironment(Environment):
         self.games.clear()
 
 
-def _switch(available: list[int], value: int, name: str, game: str) -> None:
+def _check_switch(available: list[int], value: int, name: str, game: str) -> None:
     """Raise UsageError if a switch of the console has no such position in this game."""
     if value not in available:
         raise UsageError(

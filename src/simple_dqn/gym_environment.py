@@ -45,7 +45,7 @@ class GymEnvironment(Environment):
     ) -> None:
         try:
             self.games = [gymnasium.make(env_id) for _ in range(num_envs)]
-        except (gymnasium.error.Error, ImportError) as error:
+        except Exception as error:  # its module is the user's and may raise anything
             raise UsageError(f"'{env_id}' cannot be made by Gymnasium: {error}") from None
         self.num_envs = num_envs
         self.resize = resize

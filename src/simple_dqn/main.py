@@ -6,9 +6,10 @@ waiting for torch.
 
 from __future__ import annotations
 
+import io
 import logging
+import os
 import re
-import secrets
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from simple_dqn import __version__
 from simple_dqn.cli import COMMANDS, parse, top_level_help
-from simple_dqn.config import Config, resolve
+from simple_dqn.config import PROFILE_DEFAULTS, Config, changes, resolve
 from simple_dqn.errors import UsageError
 
 if TYPE_CHECKING:
@@ -37,27 +38,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     command, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
-    if command in ("-h", "--help"):
-        print(top_level_help())
-        return 0
-    if command == "--version":
-        print(f"simple-dqn {__version__}")
-        return 0
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # ε and ± where the terminal has no Unicode
     try:
+        if command in ("-h", "--help"):
+            print(top_level_help(), flush=True)
+            return 0
+        if command == "--version":
+            print(f"simple-dqn {__version__}")
+            return 0
         if command not in COMMANDS:
             raise UsageError(f"there is no command '{command}': one of {', '.join(COMMANDS)}")
         positionals, given = parse(command, rest)
         logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True)
         run_command(command, positionals, given, [command, *rest])
     except UsageError as error:
-        print(f"simple-dqn: {error}", file=sys.stderr)
+        print(f"simple-dqn: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # the reader of our output has gone, as in `... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except OSError as error:  # a full disk, a vanished folder: what was written before stays whole
         place = f" '{error.filename}'" if error.filename else ""
         print(f"simple-dqn: {error.strerror or error}{place}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("simple-dqn: interrupted", file=sys.stderr)
+        line = "\n" if sys.stderr.isatty() else ""  # leave the live line as it is
+        print(f"{line}simple-dqn: interrupted; resume.sh goes on from the last snapshot",
+              file=sys.stderr)  # fmt: skip
         return 130
     return 0
 
@@ -91,8 +100,6 @@ def train(name: str, label: str, given: Given, command_line: list[str]) -> None:
     kind, game, rom = find_game(name, given.get("environment", "auto"))
     stem = game.replace("/", "-").replace(":", "-") + (f"_{label}" if label else "")
     given = {**given, "environment": kind}
-    if given.get("random_seed", -1) == -1:
-        given["random_seed"] = secrets.randbelow(2**31)
     given.setdefault("csv_file", f"results/{stem}.csv")
     given.setdefault("save_weights_prefix", f"snapshots/{stem}")
     config = resolve(given)
@@ -101,8 +108,8 @@ def train(name: str, label: str, given: Given, command_line: list[str]) -> None:
     load = config.run.load_weights
     snapshot = load_snapshot(Path(load)) if load else None
     if not config.run.play_games:
-        require_new(config)
         require_places(config)
+        require_new(config)
     with build(config, game, rom, with_memory=not config.run.play_games) as run:
         if snapshot:
             load_weights(run, snapshot)
@@ -112,11 +119,10 @@ def train(name: str, label: str, given: Given, command_line: list[str]) -> None:
         if config.run.play_games:
             run.agent.play(config.run.play_games)
             return
-        if config.run.overwrite:
-            for old in [*snapshot_files(config), Path(config.run.csv_file)]:
-                old.unlink(missing_ok=True)
         outputs = open_outputs(run, keep_until_epoch=None)
         write_record(config, game, command_line, [])
+        for old in snapshot_files(config):  # there are some only with --overwrite
+            old.unlink()
         run.statistics.on_row += outputs
         if config.run.random_steps:
             run.agent.play_random(config.run.random_steps)
@@ -125,9 +131,9 @@ def train(name: str, label: str, given: Given, command_line: list[str]) -> None:
 
 def resume(path: Path, given: Given, command_line: list[str]) -> None:
     """Go on with a training at the epoch after a snapshot's."""
-    from simple_dqn.build import build, find_game, load_weights
+    from simple_dqn.build import build, find_snapshots_game, load_weights
     from simple_dqn.results import read_records, require_places, set_later_aside, write_record
-    from simple_dqn.snapshot import load_snapshot, load_training_state
+    from simple_dqn.snapshot import load_snapshot, load_training_state, resume_path
 
     snapshot = load_snapshot(path)
     state = load_training_state(snapshot)
@@ -143,17 +149,20 @@ def resume(path: Path, given: Given, command_line: list[str]) -> None:
             f"nothing is left to do; give more --epochs"
         )
     require_places(config)
-    _, game, rom = find_game(snapshot.game, config.environment.environment)
+    game, rom = find_snapshots_game(snapshot)
     with build(config, game, rom) as run:
         load_weights(run, snapshot)
-        if state is None:
-            logger.warning("no %s: the optimiser starts afresh", path.with_suffix(".resume"))
-        else:
-            run.network.load_training_state(state)
+        changed = any(changes(given, snapshot.config, o) for o in ("optimizer", "rmsprop_centered"))
+        if state is None or changed:
+            why = "another optimiser" if changed else f"there is no {resume_path(path)}"
+            logger.warning("%s: the optimiser starts afresh", why)
+        if state is not None:
+            kept = {n: t for n, t in state.items() if not changed or n.startswith("target.")}
+            run.network.load_training_state(kept)
         run.agent.total_train_steps = snapshot.total_train_steps
         run.network.weight_updates = snapshot.weight_updates
 
-        records = read_records(config)
+        records = read_records(config, game, snapshot.config.get("random_seed"))
         outputs = open_outputs(run, keep_until_epoch=snapshot.epoch)
         set_later_aside(config)
         write_record(config, game, command_line, records)
@@ -171,7 +180,7 @@ def resume(path: Path, given: Given, command_line: list[str]) -> None:
 
 def test(path: Path, given: Given) -> None:
     """Test a snapshot; print mean ± standard deviation, minimum, maximum and the protocol."""
-    from simple_dqn.build import build, find_game, load_weights
+    from simple_dqn.build import build, find_game, find_snapshots_game, load_weights
     from simple_dqn.snapshot import load_snapshot
     from simple_dqn.statistics import CSVFile
 
@@ -182,7 +191,10 @@ def test(path: Path, given: Given) -> None:
     csv_file = Path(config.run.csv_file) if config.run.csv_file else None
     if csv_file and csv_file.exists() and not config.run.overwrite:
         raise UsageError(f"'{csv_file}' exists: give another --csv_file, or --overwrite true")
-    _, game, rom = find_game(name or snapshot.game, config.environment.environment)
+    if name:
+        _, game, rom = find_game(name, config.environment.environment)
+    else:
+        game, rom = find_snapshots_game(snapshot)
     with build(config, game, rom, with_memory=False) as run:
         load_weights(run, snapshot)
         run.agent.total_train_steps = snapshot.total_train_steps
@@ -200,12 +212,10 @@ def profile(phase: str, name: str, given: Given) -> None:
     import cProfile
     import pstats
 
-    steps = {"random": 10_000, "train": 2_000, "test": 5_000}[phase]
     from simple_dqn.build import build, find_game
 
     kind, game, rom = find_game(name, given.get("environment", "auto"))
-    given = {"random_seed": 0, "replay_size": 100_000, "random_steps": 1_000, **given}
-    config = resolve({f"{phase}_steps": steps, **given, "environment": kind})
+    config = resolve({**PROFILE_DEFAULTS[f"profile_{phase}"], **given, "environment": kind})
     set_log_level(config)
     with build(config, game, rom) as run:
         profiler = cProfile.Profile()
@@ -288,10 +298,8 @@ def report(run: Run, snapshot: Snapshot) -> str:
         else "no game ended: give more --test_steps, or --test_games"
     )
     if snapshot.config.get("environment") == "ale":
-        unit = "no-op frames" if env.random_starts_unit == "frames" else "no-op steps"
-        starts = (
-            f"up to {env.random_starts} {unit} at the start" if env.random_starts else "no no-ops"
-        )
+        least, most = getattr(run.environment, "random_starts", (0, 0))
+        starts = f"{least} to {most} no-op frames at the start"
         cap = f"cut off after {env.test_frame_cap} frames" if env.test_frame_cap else "no frame cap"
         rules = (
             f"{starts}, {cap}, frame skip {env.frame_skip}, "

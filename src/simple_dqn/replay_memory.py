@@ -24,9 +24,9 @@ DeepMind's code (or the transition is never sampled: ``history_padding="reject"`
 episode simply ends with a slot that is not terminal: its last transition still bootstraps, from a
 screen that is the episode's own.
 
-Which slots can be sampled: with age the number of newer-or-equal slots counted from the lane's
-oldest one, slot t is valid if not starts[t] and its state's screens are all still there, that is
-age(t) ≥ H or a start lies among the older slots.
+Which slots can be sampled: let age be the number of older slots in the lane, 0 for the oldest. Slot
+t is valid if not starts[t] and its state's screens are all still there, that is age(t) ≥ H or a
+start lies among the slots older than t.
 
 The arrays are allocated zeroed, which the operating system does lazily: memory that was never
 written is not resident.
@@ -40,6 +40,9 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from simple_dqn.structures import Batch
+
+LEAST_DRAWN = 64  # slots drawn at once, so that a redraw is seldom needed
+MOST_ROUNDS = 50  # fruitless rounds before all slots are looked through
 
 
 class ReplayMemory:
@@ -86,6 +89,7 @@ class ReplayMemory:
         self.cursors = np.zeros(num_envs, np.int64)  # the slot written next
         self.filled = np.zeros(num_envs, np.int64)  # slots in use
         self.start_count = 0  # of the slots in use, those that are starts
+        self._sampleable = False  # whether a valid transition was ever seen
 
     @staticmethod
     def nbytes(size: int, shape: tuple[int, ...], dtype: DTypeLike) -> int:
@@ -152,28 +156,37 @@ class ReplayMemory:
             weights=np.ones(batch_size, np.float32),
         )
 
+    def can_sample(self) -> bool:
+        """Whether there is a transition to sample; with "reject", one with a whole history."""
+        if not self._sampleable and self.count:
+            self._sampleable = len(self._every_valid()) > 0
+        return self._sampleable
+
     def _draw(self, batch_size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return (lanes [B], ages [B]) of valid transitions: draw slots, redraw invalid ones."""
-        if self.count == 0:
-            raise ValueError("the replay memory is empty")
-        ends = self.filled.cumsum()
+        if not self.can_sample():
+            raise ValueError("the replay memory holds no transition to sample")
+        slots_in_use = int(self.filled.sum())
         chosen = np.empty(0, np.int64)  # numbers of slots in use, counted through the lanes
-        while len(chosen) < batch_size:
-            drawn = self.rng.integers(ends[-1], size=batch_size - len(chosen))
-            valid = drawn[self._valid(*self._locate(drawn, ends))]
-            if not len(valid):  # they are rare: list them all instead of guessing on
-                every = np.arange(ends[-1])
-                every = every[self._valid(*self._locate(every, ends))]
-                if not len(every):
-                    raise ValueError("the replay memory holds no transition to sample")
-                valid = self.rng.choice(every, len(drawn))
-            chosen = np.concatenate([chosen, valid])
-        return self._locate(chosen, ends)
+        for _ in range(MOST_ROUNDS):
+            drawn = self.rng.integers(slots_in_use, size=max(batch_size, LEAST_DRAWN))
+            chosen = np.concatenate([chosen, drawn[self._valid(*self._locate(drawn))]])
+            if len(chosen) >= batch_size:
+                return self._locate(chosen[:batch_size])
+        # Valid ones are rare: list them all instead of guessing on.
+        every = self._every_valid()
+        if not len(every):
+            raise ValueError("the replay memory holds no transition to sample")
+        return self._locate(self.rng.choice(every, batch_size))
 
-    def _locate(
-        self, numbers: NDArray[np.int64], ends: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _every_valid(self) -> NDArray[np.int64]:
+        """Return the numbers of all slots that can be sampled."""
+        every = np.arange(self.filled.sum())
+        return every[self._valid(*self._locate(every))]
+
+    def _locate(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return (lane, age) of the slots with these ``numbers``, counted through the lanes."""
+        ends = self.filled.cumsum()
         lanes = np.searchsorted(ends, numbers, side="right")
         return lanes, numbers - (ends - self.filled)[lanes]
 

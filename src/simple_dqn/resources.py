@@ -10,6 +10,8 @@ import psutil
 
 from simple_dqn.errors import UsageError
 
+HEADROOM = 500_000_000  # bytes that the network and everything else take
+
 
 def available_memory(root: Path = Path("/")) -> int:
     """Return the bytes that this process can still take.
@@ -66,12 +68,13 @@ def _reclaimable(folder: Path) -> int:
 
 def require_memory(needed: int, replay_size: int) -> None:
     """Raise UsageError if a replay memory of ``needed`` bytes would not fit."""
-    available = available_memory()
+    available = available_memory() - HEADROOM
     if needed > available:
-        fits = int(replay_size * 0.8 * available / needed)
+        fits = int(replay_size * max(available, 0) / needed)
         raise UsageError(
             f"--replay_size {replay_size} takes {needed / 1e9:.1f} GB when full, but only "
-            f"{available / 1e9:.1f} GB of memory are free; --replay_size {_round(fits)} would fit"
+            f"{max(available, 0) / 1e9:.1f} GB of memory are free for it; "
+            f"--replay_size {_round(fits)} would fit"
         )
 
 

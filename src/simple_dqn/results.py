@@ -27,6 +27,13 @@ logger = logging.getLogger(__name__)
 
 def require_places(config: Config) -> None:
     """Raise UsageError unless results and snapshots can be written."""
+    if not os.path.basename(config.run.save_weights_prefix):
+        raise UsageError(
+            f"--save_weights_prefix '{config.run.save_weights_prefix}' is a folder: "
+            f"add how the snapshots' names begin"
+        )
+    if Path(config.run.csv_file).is_dir():
+        raise UsageError(f"--csv_file '{config.run.csv_file}' is a folder: add a file's name")
     require_writable(Path(config.run.csv_file).parent, "csv_file")
     require_writable(Path(config.run.save_weights_prefix).parent, "save_weights_prefix")
 
@@ -46,7 +53,8 @@ def snapshot_files(config: Config) -> dict[Path, int]:
 def require_new(config: Config) -> None:
     """Raise UsageError if an earlier run of this name has left results."""
     csv_file = Path(config.run.csv_file)
-    there = [path for path in (csv_file, *snapshot_files(config)) if path.exists()]
+    files = (csv_file, record_path(config), *snapshot_files(config))
+    there = [path for path in files if path.exists()]
     if there and not config.run.overwrite:
         raise UsageError(
             f"'{there[0]}' exists: give this run a label, go on with resume.sh, "
@@ -63,38 +71,38 @@ def set_later_aside(config: Config) -> None:
 
 def record_path(config: Config) -> Path:
     """Return the file beside the results that tells what would repeat the run."""
-    return Path(config.run.csv_file).with_suffix(".json")
+    return Path(config.run.csv_file.removesuffix(".csv") + ".json")
 
 
-def read_records(config: Config) -> list[Any]:
+def read_records(config: Config, game: str, seed: int | None) -> list[Any]:
     """Return the entries of the record so far; none if there is no such file.
 
     Raises:
-        UsageError: the file is damaged.
+        UsageError: the file is damaged, or of another run than the one of ``game`` and ``seed``.
     """
     path = record_path(config)
     try:
         records = json.loads(path.read_text())["runs"] if path.exists() else []
-        if not isinstance(records, list):
-            raise TypeError
+        runs = {(record["game"], record["config"]["random_seed"]) for record in records}
     except (ValueError, KeyError, TypeError):
         raise UsageError(f"'{path}' is damaged: move it away to go on") from None
+    if runs and (game, seed) not in runs:
+        raise UsageError(
+            f"'{config.run.csv_file}' has the results of another run, says '{path}': "
+            f"give another --csv_file"
+        )
     return records
 
 
 def write_record(config: Config, game: str, command_line: list[str], records: list[Any]) -> None:
     """Write the record: an entry for the training, and one for each time it was resumed."""
-    git = subprocess.run(
-        ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
     packages = ("simple-dqn", "torch", "numpy", "ale-py", "gymnasium", "opencv-python-headless")
     records.append(
         dict(
             command_line=["simple-dqn", *command_line],
             game=game,
             config=config.to_dict(),
-            commit=git.stdout.strip() or None,
+            commit=_commit(),
             versions={package: version(package) for package in packages},
             python=platform.python_version(),
             platform=platform.platform(),
@@ -103,3 +111,18 @@ def write_record(config: Config, game: str, command_line: list[str], records: li
     )
     text = json.dumps(dict(format_version=1, runs=records), indent=2)
     write_atomically(record_path(config), (text + "\n").encode())
+
+
+def _commit() -> str | None:
+    """Return the commit of our own checkout; None for an installed package."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        git = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return git.stdout.strip()

@@ -13,6 +13,9 @@ from simple_dqn.errors import UsageError
 
 ALEInterface.setLoggerMode(LoggerMode.Error)
 
+# ALE has these only for two players, and ends the whole process if one player loads them.
+TWO_PLAYERS = ("combat", "joust", "maze_craze", "warlords")
+
 
 def find_rom(name: str) -> tuple[str, Path]:
     """Return (game, path of its ROM) for a file or a game's name.
@@ -24,6 +27,14 @@ def find_rom(name: str) -> tuple[str, Path]:
     Raises:
         UsageError: the file is no ROM that ALE knows, or no game has that name.
     """
+    game, path = _find(name)
+    if game in TWO_PLAYERS:
+        raise UsageError(f"{game} is for two players only: ALE cannot play it alone")
+    return game, path
+
+
+def _find(name: str) -> tuple[str, Path]:
+    """Do what find_rom does, for games of two players too."""
     path = Path(name)
     by_letters = {_letters(game): game for game in roms.get_all_rom_ids()}
     named = by_letters.get(_letters(path.stem))

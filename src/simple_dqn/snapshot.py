@@ -8,6 +8,7 @@ still tests and plays.
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,7 +74,7 @@ def save_snapshot(
     save_tensors(
         resume_path(path),
         training_state,
-        dict(kind=TRAINING_STATE, format_version=FORMAT_VERSION, **counters),
+        dict(kind=TRAINING_STATE, format_version=FORMAT_VERSION, weights=_digest(weights)),
     )
     save_tensors(
         path,
@@ -121,15 +122,24 @@ def load_training_state(snapshot: Snapshot) -> dict[str, Any] | None:
     """Read the training state that belongs to a snapshot; None if there is no such file.
 
     Raises:
-        UsageError: the file is damaged, or of another epoch.
+        UsageError: the file is damaged, or belongs to other weights.
     """
     path = resume_path(snapshot.path)
     if not path.exists():
         return None
     state, meta = load_tensors(path, TRAINING_STATE, FORMAT_VERSION)
-    if meta.get("weight_updates") != snapshot.weight_updates:
+    if meta.get("weights") != _digest(snapshot.weights):
         raise UsageError(f"'{path}' does not belong to '{snapshot.path}': move it away to go on")
     return state
+
+
+def _digest(weights: dict[str, Any]) -> str:
+    """Return a checksum of the weights, which a training state belongs to."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        digest.update(name.encode())
+        digest.update(weights[name].detach().cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _typed(value: Any, kind: type) -> Any:

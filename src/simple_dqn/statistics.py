@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from simple_dqn.agent import Agent, Callback
 from simple_dqn.errors import UsageError
@@ -52,12 +51,12 @@ class Statistics(Callback):
         num_envs: N, the number of lanes.
         validation_size: held-out states for the column meanq, drawn from the replay memory when
             a phase first ends with something in it.
-        total_time: seconds that an earlier part of the run took.
         on_row: told each new row: the CSV file, TensorBoard, a log.
 
     Attributes:
         epoch: the number that the next rows get.
         row: the last row.
+        start_time: when the run began, on the clock of ``time.perf_counter``.
         game_rewards: raw scores of the games that ended in this phase.
     """
 
@@ -65,7 +64,6 @@ class Statistics(Callback):
         self,
         num_envs: int,
         validation_size: int,
-        total_time: float = 0.0,
         on_row: tuple[Callable[[Row], None], ...] = (),
     ) -> None:
         self.validation_size = validation_size
@@ -78,7 +76,7 @@ class Statistics(Callback):
         self.game_rewards: list[float] = []
         self.game_steps: list[int] = []
         self.steps = 0
-        self.start_time = time.perf_counter() - total_time
+        self.start_time = time.perf_counter()
         self.phase_start_time = self.start_time
 
     def on_phase_start(self, agent: Agent) -> None:
@@ -99,14 +97,11 @@ class Statistics(Callback):
             self.game_steps.append(int(self.lengths[lane]))
             self.scores[lane] = self.lengths[lane] = 0
 
-    def on_train(self, agent: Agent, errors: Tensor) -> None:
-        """Nothing: the network adds up the cost on its device, where it costs no waiting."""
-
     def on_phase_end(self, agent: Agent) -> None:
         """Make the row of the phase and pass it on."""
         memory, network = agent.memory, agent.network
         now = time.perf_counter()
-        if self.validation_states is None and memory is not None and memory.count:
+        if self.validation_states is None and memory is not None and memory.can_sample():
             self.validation_states = memory.sample(self.validation_size).states
         rewards = np.array(self.game_rewards)
         games = len(rewards)
@@ -192,16 +187,15 @@ def read_csv(path: Path) -> list[Row]:
         UsageError: it is no statistics file.
     """
     try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError):
-        raise UsageError(f"'{path}' cannot be read as a CSV file") from None
-    lines = text.splitlines(keepends=True)
-    reader = csv.DictReader(line for line in lines if line.endswith("\n"))
-    if list(reader.fieldnames or ())[:16] != list(COLUMNS[:16]):
-        raise UsageError(f"'{path}' is no statistics file of Simple DQN: move it away to go on")
-    rows = list(reader)
-    if any(not (row["epoch"] or "").isdigit() or not row["total_time"] for row in rows):
-        raise UsageError(f"'{path}' has a damaged row: move it away to go on")
+        lines = path.read_text().splitlines(keepends=True)
+        reader = csv.DictReader(line for line in lines if line.endswith("\n"))
+        if list(reader.fieldnames or ())[:16] != list(COLUMNS[:16]):
+            raise UsageError(f"'{path}' is no statistics file of Simple DQN: move it away to go on")
+        rows = list(reader)
+        for row in rows:
+            int(row["epoch"]), float(row["total_time"])
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        raise UsageError(f"'{path}' is damaged ({error}): move it away to go on") from None
     return [{column: row.get(column, "") for column in COLUMNS} for row in rows]
 
 
