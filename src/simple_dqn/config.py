@@ -104,7 +104,8 @@ class EnvironmentOptions:
     test_frame_cap: int = option(
         18_000, "a test game is cut off after this many emulator frames: 18000 are 5 minutes "
         "(0: never)", unit="frames", low=0, only=ALE)
-    display_screen: bool = option(False, "show the first game in a window", only=ALE)
+    display_screen: bool = option(
+        False, "show the first game in a window, at 60 frames a second", only=ALE)
     record_screen_path: str = option(
         "", "write every emulator frame of the first game as PNG into this folder, 60 a second",
         only=ALE)

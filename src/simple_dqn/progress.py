@@ -35,12 +35,11 @@ class Progress(Callback):
 
     def on_phase_start(self, agent: Agent) -> None:
         """Open the line of the phase."""
-        steps = agent.phase_steps
         if self.live:
             self.bar = tqdm(  # type: ignore[assignment]
-                desc=f"epoch {self.statistics.epoch} {agent.phase:6}",
-                total=steps or agent.phase_games,
-                unit=" steps" if steps else " games",
+                desc=f"epoch {self.statistics.epoch} {agent.phase}",
+                total=agent.phase_steps or agent.phase_games,
+                bar_format="{desc} {percentage:3.0f}%|{bar:8}| {remaining} left",
                 dynamic_ncols=True,
                 leave=False,
                 mininterval=LIVE_INTERVAL,
@@ -60,8 +59,8 @@ class Progress(Callback):
         score = f"score {np.mean(stats.game_rewards):.1f}" if stats.game_rewards else "no game yet"
         rate, epsilon = stats.steps / elapsed, f"ε {agent.exploration_rate:.3f}"
         if self.bar is not None:
-            self.bar.set_postfix_str(
-                f"{epsilon}, {score}" + ("" if agent.phase_steps else f", {rate:.0f} steps/s"),
+            self.bar.set_description_str(
+                f"epoch {stats.epoch} {agent.phase}: {rate:.0f} steps/s, {epsilon}, {score}",
                 refresh=False,
             )
             self.bar.update(min(done, total) - self.bar.n)
