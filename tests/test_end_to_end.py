@@ -157,6 +157,10 @@ def test_load_weights_and_play_games(trained, capsys):
     run("train", "pong", "--load_weights", snapshot, "--play_games", 1, *SMALL[8:])
     assert "play: " in capsys.readouterr().err
     assert sorted(os.listdir("results")) == ["pong.csv", "pong.json"]
+    play = ["train", "pong", "--play_games", 1, "--csv_file", "play.csv", *SMALL[8:]]
+    run(*play)
+    assert [r["phase"] for r in rows("play.csv")] == ["play"]
+    assert main([str(a) for a in play]) == 2
     run("train", "pong", "warm", *SMALL, "--load_weights", snapshot, "--train_steps", 0)
     assert rows("results/pong_warm.csv")[-1]["phase"] == "test"
 

@@ -100,8 +100,9 @@ def train(name: str, label: str, given: Given, command_line: list[str]) -> None:
     kind, game, rom = find_game(name, given.get("environment", "auto"))
     stem = game.replace("/", "-").replace(":", "-") + (f"_{label}" if label else "")
     given = {**given, "environment": kind}
-    given.setdefault("csv_file", f"results/{stem}.csv")
-    given.setdefault("save_weights_prefix", f"snapshots/{stem}")
+    if not given.get("play_games"):  # playing writes nothing unless it is told to
+        given.setdefault("csv_file", f"results/{stem}.csv")
+        given.setdefault("save_weights_prefix", f"snapshots/{stem}")
     config = resolve(given)
     set_log_level(config)
 
@@ -117,6 +118,7 @@ def train(name: str, label: str, given: Given, command_line: list[str]) -> None:
         run.agent.total_train_steps = config.run.start_epoch * config.run.train_steps
 
         if config.run.play_games:
+            run.statistics.on_row += open_new_csv(config)
             run.agent.play(config.run.play_games)
             return
         outputs = open_outputs(run, keep_until_epoch=None)
@@ -182,15 +184,11 @@ def test(path: Path, given: Given) -> None:
     """Test a snapshot; print mean ± standard deviation, minimum, maximum and the protocol."""
     from simple_dqn.build import build, find_game, find_snapshots_game, load_weights
     from simple_dqn.snapshot import load_snapshot
-    from simple_dqn.statistics import CSVFile
 
     name = given.pop("game", None)
     snapshot = load_snapshot(path)
     config = resolve(given, snapshot.config)
     set_log_level(config)
-    csv_file = Path(config.run.csv_file) if config.run.csv_file else None
-    if csv_file and csv_file.exists() and not config.run.overwrite:
-        raise UsageError(f"'{csv_file}' exists: give another --csv_file, or --overwrite true")
     if name:
         _, game, rom = find_game(name, config.environment.environment)
     else:
@@ -200,9 +198,7 @@ def test(path: Path, given: Given) -> None:
         run.agent.total_train_steps = snapshot.total_train_steps
         run.network.weight_updates = snapshot.weight_updates
         run.statistics.epoch = snapshot.epoch
-        if csv_file:
-            run.statistics.on_row += (CSVFile(csv_file),)
-
+        run.statistics.on_row += open_new_csv(config)
         run.agent.test(steps=config.run.test_steps, games=config.run.test_games)
         print(report(run, snapshot))
 
@@ -235,6 +231,20 @@ def profile(phase: str, name: str, given: Given) -> None:
         output.parent.mkdir(parents=True, exist_ok=True)
         stats.dump_stats(output)
         print(f"The whole profile is in {output}: any viewer of Python profiles opens it.")
+
+
+def open_new_csv(config: Config) -> tuple[Callable[[Row], None], ...]:
+    """Return the CSV file that the row of a test goes to, if one was asked for.
+
+    Raises:
+        UsageError: it exists already.
+    """
+    from simple_dqn.statistics import CSVFile
+
+    path = Path(config.run.csv_file)
+    if config.run.csv_file and path.exists() and not config.run.overwrite:
+        raise UsageError(f"'{path}' exists: give another --csv_file, or --overwrite true")
+    return (CSVFile(path),) if config.run.csv_file else ()
 
 
 def open_outputs(run: Run, keep_until_epoch: int | None) -> tuple[Callable[[Row], None], ...]:
