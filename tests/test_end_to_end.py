@@ -214,10 +214,11 @@ def test_everything_under_many_options(in_tmp):
 
 
 def refuse(capsys, arguments, message) -> None:
+    capsys.readouterr()
     assert main([str(a) for a in arguments]) == 2
-    err = [line for line in capsys.readouterr().err.splitlines() if line.startswith("simple-dqn")]
-    assert len(err) == 1
-    assert message in err[0]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("simple-dqn: ")
+    assert message in line
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ Each object takes explicit values, not the whole configuration, and none knows w
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,8 +26,6 @@ from simple_dqn.roms import find_rom
 from simple_dqn.snapshot import Snapshot
 from simple_dqn.state_buffer import StateBuffer
 from simple_dqn.statistics import Statistics
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -142,10 +139,6 @@ def build(config: Config, game: str, rom: Path | None, with_memory: bool = True)
         target_steps=config.agent.target_steps,
         rng=np.random.default_rng(seeds[3]),
         callbacks=[Progress(statistics), statistics],  # the live line closes before a log line
-    )  # fmt: skip
-    logger.info(
-        "%s: %d actions, network on %s in %s",
-        game, len(environment.action_meanings), network.device, config.backend.datatype,
     )  # fmt: skip
     return Run(config, game, environment, network, agent, statistics)
 

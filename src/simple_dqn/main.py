@@ -114,17 +114,18 @@ def train(name: str, label: str, given: Given, command_line: list[str]) -> None:
     with build(config, game, rom, with_memory=not config.run.play_games) as run:
         if snapshot:
             load_weights(run, snapshot)
-            logger.info("loaded the weights of %s", snapshot.path)
         run.agent.total_train_steps = config.run.start_epoch * config.run.train_steps
 
         if config.run.play_games:
             run.statistics.on_row += open_new_csv(config)
+            announce(run)
             run.agent.play(config.run.play_games)
             return
         outputs = open_outputs(run, keep_until_epoch=None)
         write_record(config, game, command_line, [])
         for old in snapshot_files(config):  # there are some only with --overwrite
             old.unlink()
+        announce(run)
         run.statistics.on_row += outputs
         if config.run.random_steps:
             run.agent.play_random(config.run.random_steps)
@@ -152,20 +153,21 @@ def resume(path: Path, given: Given, command_line: list[str]) -> None:
         )
     require_places(config)
     game, rom = find_snapshots_game(snapshot)
+    records = read_records(config, game, snapshot.config.get("random_seed"))
     with build(config, game, rom) as run:
         load_weights(run, snapshot)
         changed = any(changes(given, snapshot.config, o) for o in ("optimizer", "rmsprop_centered"))
-        if state is None or changed:
-            why = "another optimiser" if changed else f"there is no {resume_path(path)}"
-            logger.warning("%s: the optimiser starts afresh", why)
         if state is not None:
             kept = {n: t for n, t in state.items() if not changed or n.startswith("target.")}
             run.network.load_training_state(kept)
         run.agent.total_train_steps = snapshot.total_train_steps
         run.network.weight_updates = snapshot.weight_updates
 
-        records = read_records(config, game, snapshot.config.get("random_seed"))
         outputs = open_outputs(run, keep_until_epoch=snapshot.epoch)
+        announce(run)
+        if state is None or changed:
+            why = "another optimiser" if changed else f"there is no {resume_path(path)}"
+            logger.warning("%s: the optimiser starts afresh", why)
         set_later_aside(config)
         write_record(config, game, command_line, records)
         if config.run.random_steps:
@@ -199,6 +201,7 @@ def test(path: Path, given: Given) -> None:
         run.network.weight_updates = snapshot.weight_updates
         run.statistics.epoch = snapshot.epoch
         run.statistics.on_row += open_new_csv(config)
+        announce(run)
         run.agent.test(steps=config.run.test_steps, games=config.run.test_games)
         print(report(run, snapshot))
 
@@ -269,6 +272,17 @@ def open_outputs(run: Run, keep_until_epoch: int | None) -> tuple[Callable[[Row]
     run.statistics.start_time = time.perf_counter() - csv_file.total_time
     logger.info("statistics go to %s", csv_file.path)
     return (csv_file, *boards)
+
+
+def announce(run: Run) -> None:
+    """Log what is about to run, once nothing can be refused any more."""
+    options = run.config
+    weights = f", from {options.run.load_weights}" if options.run.load_weights else ""
+    logger.info(
+        "%s: %d actions, network on %s in %s%s",
+        run.game, len(run.environment.action_meanings), run.network.device,
+        options.backend.datatype, weights,
+    )  # fmt: skip
 
 
 def train_epochs(run: Run) -> None:
