@@ -31,7 +31,7 @@ def measure(phase: str, game: str, options: list[str]) -> dict[str, Any]:
 
     from simple_dqn.build import build, find_game
     from simple_dqn.cli import parse
-    from simple_dqn.config import resolve
+    from simple_dqn.resolve import resolve
 
     _, given = parse("train", [game, *options])
     kind, game, rom = find_game(game, given.get("environment", "auto"))

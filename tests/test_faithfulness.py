@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from simple_dqn.config import PRESETS, resolve
+from simple_dqn.config import PRESETS
+from simple_dqn.resolve import resolve
 
 ROOT = Path(__file__).parent.parent
 DETAILS = [

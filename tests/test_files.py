@@ -9,9 +9,9 @@ import pickle
 import pytest
 import torch
 
-from simple_dqn.config import resolve
 from simple_dqn.errors import UsageError
 from simple_dqn.files import load_tensors, save_tensors, set_aside, write_atomically
+from simple_dqn.resolve import resolve
 from simple_dqn.snapshot import (
     load_snapshot,
     load_training_state,

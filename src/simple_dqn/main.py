@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from simple_dqn import __version__
 from simple_dqn.cli import COMMANDS, parse, top_level_help
-from simple_dqn.config import PROFILE_DEFAULTS, Config, changes, resolve
+from simple_dqn.config import PROFILE_DEFAULTS, Config
 from simple_dqn.errors import UsageError
+from simple_dqn.resolve import changes, resolve
 
 if TYPE_CHECKING:
     from simple_dqn.build import Run

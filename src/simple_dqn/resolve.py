@@ -1,0 +1,115 @@
+"""From the options that a user gave to the whole configuration of a run, checked."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from simple_dqn.config import DEEPMIND_EPSILON, OPTIMIZER_EPSILON, PRESETS, Config, options
+from simple_dqn.errors import UsageError
+
+
+def resolve(given: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> Config:
+    """Return the configuration for the options ``given`` on top of ``base`` or of the preset.
+
+    A seed of -1 becomes a fresh one, an optimiser's ε of 0 its own.
+
+    Args:
+        given: what the user set, {option: value}.
+        base: all options of the run to go on from (a snapshot's), or None for a new run.
+
+    Raises:
+        UsageError: an unknown option, a wrong type, a value out of range, a clash of two.
+    """
+    known = {f.name: (group, f, hint) for group, f, hint in options()}
+    for name in (*given, *(base or {})):
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=2)
+            also = f" (did you mean {' or '.join(near)}?)" if near else ""
+            raise UsageError(f"there is no option '{name}'{also}")
+
+    values: dict[str, Any] = {name: f.default for name, (_, f, _) in known.items()}
+    preset = given.get("preset", (base or {}).get("preset", values["preset"]))
+    if base:
+        values.update(base)
+    elif preset in PRESETS:  # an unknown one is refused with its choices below
+        values.update(PRESETS[preset])
+    values.update(given)
+
+    for name, (_, f, hint) in known.items():
+        values[name] = _check(name, values[name], f.metadata, hint)
+    _check_together(values, given)
+    if values["random_seed"] == -1:
+        values["random_seed"] = secrets.randbelow(2**31)
+    if base and (changes(given, base, "optimizer") or changes(given, base, "rmsprop_centered")):
+        values["optimizer_epsilon"] = given.get("optimizer_epsilon", 0)
+    if values["optimizer_epsilon"] == 0:
+        centered = values["optimizer"] == "rmsprop" and values["rmsprop_centered"]
+        values["optimizer_epsilon"] = (
+            DEEPMIND_EPSILON if centered else OPTIMIZER_EPSILON[values["optimizer"]]
+        )
+
+    groups: dict[str, dict[str, Any]] = {}
+    for name, (group, _, _) in known.items():
+        groups.setdefault(group, {})[name] = values[name]
+    defaults = Config()
+    return Config(**{g: type(getattr(defaults, g))(**kw) for g, kw in groups.items()})
+
+
+def changes(given: Mapping[str, Any], base: Mapping[str, Any], name: str) -> bool:
+    """Whether an option was given another value than it has in ``base``."""
+    return name in given and given[name] != base.get(name)
+
+
+def _check(name: str, value: Any, meta: Mapping[str, Any], kind: type) -> Any:
+    """Return ``value`` as ``kind``; raise UsageError for another type or out of range."""
+    wanted = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}[kind]
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
+        raise UsageError(f"--{name} takes {wanted}, not {value!r}")
+    if meta["choices"] and value not in meta["choices"]:
+        raise UsageError(f"--{name} is one of {', '.join(meta['choices'])}, not '{value}'")
+    low, high = meta["low"], meta["high"]
+    if (low is not None and value < low) or (high is not None and value > high):
+        allowed = (
+            f"from {low:g} to {high:g}"
+            if low is not None and high is not None
+            else f"{low:g} or more"
+            if low is not None
+            else f"{high:g} or less"
+        )
+        unit = f" {meta['unit']}" if meta["unit"] else ""
+        raise UsageError(f"--{name} is {allowed}{unit}, not {value}")
+    return value
+
+
+def _check_together(values: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Raise UsageError for options that contradict each other or have no effect together."""
+    for _, f, _ in options():
+        for other, needed in f.metadata["only"].items():
+            if f.name in given and values[other] not in needed:
+                raise UsageError(
+                    f"--{f.name} has no effect with --{other} {values[other]}: leave it out"
+                )
+    if values["optimizer"] == "adadelta" and "learning_rate" in given:
+        raise UsageError("--learning_rate has no effect with --optimizer adadelta: leave it out")
+    if values["min_reward"] > values["max_reward"]:
+        raise UsageError(
+            f"--min_reward {values['min_reward']:g} is above --max_reward {values['max_reward']:g}"
+        )
+    slots = values["replay_size"] // values["num_envs"]
+    least = values["history_length"] + 3
+    if slots < least:
+        raise UsageError(
+            f"--replay_size {values['replay_size']} is too small: {values['num_envs']} games with "
+            f"states of {values['history_length']} screens need at least "
+            f"{least * values['num_envs']}"
+        )
+    if values["batch_norm"] and values["batch_size"] == 1:
+        raise UsageError("--batch_norm needs a --batch_size of 2 or more")
+    if values["datatype"] == "float16" and values["clip_error"] == 0:
+        raise UsageError("--datatype float16 needs a --clip_error: larger errors overflow")
