@@ -182,7 +182,7 @@ def test_tensorboard_mirrors_the_rows(tmp_path):
 
 def test_tensorboard_missing_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(UsageError, match=r"pip install 'simple-dqn\[tensorboard\]'"):
+    with pytest.raises(UsageError, match="-m pip install tensorboard"):
         TensorBoard("x")
 
 

@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         line = "\n" if sys.stderr.isatty() else ""  # leave the live line as it is
-        print(f"{line}simple-dqn: interrupted; resume.sh goes on from the last snapshot",
+        print(f"{line}simple-dqn: interrupted; resume.sh goes on from the last snapshot, if there is one",
               file=sys.stderr)  # fmt: skip
         return 130
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -211,7 +212,8 @@ class TensorBoard:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             raise UsageError(
-                "--tensorboard needs an extra: pip install 'simple-dqn[tensorboard]'"
+                f"--tensorboard needs the package tensorboard: "
+                f"{sys.executable} -m pip install tensorboard"
             ) from None
         self.writer = SummaryWriter(folder)
 
