@@ -66,8 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         line = "\n" if sys.stderr.isatty() else ""  # leave the live line as it is
-        print(f"{line}simple-dqn: interrupted; resume.sh goes on from the last snapshot, if there is one",
-              file=sys.stderr)  # fmt: skip
+        advice = "resume.sh goes on from the last snapshot, if there is one"
+        print(f"{line}simple-dqn: interrupted; {advice}", file=sys.stderr)
         return 130
     return 0
 
