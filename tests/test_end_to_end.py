@@ -168,7 +168,10 @@ def test_load_weights_and_play_games(trained, capsys):
 def test_a_second_run_never_overwrites_the_first(trained, capsys):
     before = Path("results/pong.csv").read_bytes()
     assert main(["train", "pong", *SMALL]) == 2
-    assert "'results/pong.csv' exists: give this run a label" in capsys.readouterr().err
+    assert (
+        "'results/pong.csv' exists: give this run another label, go on with resume.sh"
+        in capsys.readouterr().err
+    )
     Path("results/pong.csv").rename("elsewhere.csv")
     assert main(["train", "pong", *SMALL]) == 2  # its snapshots are still there
     Path("elsewhere.csv").rename("results/pong.csv")
@@ -227,7 +230,9 @@ def refuse(capsys, arguments, message) -> None:
         (["train", "roms/nosuch.bin"], "there is no ROM file 'roms/nosuch.bin' and no game"),
         (["train", "breakuot"], "did you mean breakout"),
         (["train", "text.bin"], "is no Atari 2600 ROM"),
-        (["train", "CartPole"], "'CartPole' lacks a version: give CartPole-v0 or CartPole-v1"),
+        (["train", "CartPole"], "no Gymnasium id: did you mean CartPole-v0 or CartPole-v1?"),
+        (["train", "CartPole-v9"], "did you mean CartPole-v0 or CartPole-v1?"),
+        (["train", "pong", "--label", "x"], "label is given by its place, without --"),
         (["train", ":x"], "cannot be made by Gymnasium"),
         (["train", "joust"], "joust is for two players only"),
         (["train", "two\nlines"], "there is no ROM file 'two lines'"),
@@ -344,6 +349,26 @@ def test_resume_refuses_a_torn_state_before_it_touches_anything(trained, capsys)
     Path("results/pong.csv").write_bytes(before[trained / "results/pong.csv"])
     del before[trained / state]
     assert {p: p.read_bytes() for p in trained.rglob("*") if p.is_file()} == before
+
+
+def test_an_interrupted_training_says_how_to_go_on(trained, capsys, monkeypatch):
+    def interrupted(self, steps):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(build.Agent, "test", interrupted)
+    assert main(["train", "pong", "x", *SMALL]) == 130
+    line = "simple-dqn: interrupted; resume.sh snapshots/pong_x_1.safetensors goes on"
+    assert capsys.readouterr().err.splitlines()[-1] == line
+    monkeypatch.setattr(build.Agent, "train", interrupted)
+    assert main(["train", "pong", "y", *SMALL]) == 130
+    assert capsys.readouterr().err.endswith("interrupted; there is no snapshot of this run yet\n")
+
+
+def test_no_window_without_a_screen(in_tmp, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "linux")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    refuse(capsys, ["train", "pong", "--display_screen"], "needs a screen, and there is none")
 
 
 def test_a_gpu_that_is_not_there(in_tmp, capsys):

@@ -5,6 +5,8 @@ Each object takes explicit values, not the whole configuration, and none knows w
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,9 +63,11 @@ def find_game(name: str, kind: str) -> tuple[str, str, Path | None]:
 
         if kind == "auto" and (name in gymnasium.registry or ":" in name):
             return "gym", name, None
-        versions = [i for i in gymnasium.registry if i.rpartition("-v")[0].lower() == name.lower()]
-        if kind == "auto" and versions:
-            raise UsageError(f"'{name}' lacks a version: give {' or '.join(versions)}") from None
+        family = (name.rpartition("-v")[0] or name).lower()
+        near = [i for i in gymnasium.registry if i.rpartition("-v")[0].lower() == family]
+        if kind == "auto" and near:
+            hint = " or ".join(near)
+            raise UsageError(f"'{name}' is no Gymnasium id: did you mean {hint}?") from None
         raise
 
 
@@ -152,6 +156,9 @@ def make_environment(config: Config, game: str, rom: Path | None, seed: Any) -> 
 
         return GymEnvironment(game, num_envs=env.num_envs, seed=seed, **screen)  # type: ignore[arg-type]
 
+    screens = {"DISPLAY", "WAYLAND_DISPLAY"}
+    if env.display_screen and sys.platform == "linux" and not screens & os.environ.keys():
+        raise UsageError("--display_screen needs a screen, and there is none here: leave it out")
     for option, place in (
         ("record_screen_path", env.record_screen_path),
         ("record_sound_filename", env.record_sound_filename),

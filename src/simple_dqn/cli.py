@@ -42,7 +42,11 @@ class Parser(argparse.ArgumentParser):
             known = [s for action in self._actions for s in action.option_strings]
             near = difflib.get_close_matches(unknown, known, n=2)
             message = f"unknown argument '{unknown}'"
-            if near:
+            if unknown[2:] in {
+                action.dest for action in self._actions if not action.option_strings
+            }:
+                message += f": {unknown[2:]} is given by its place, without --"
+            elif near:
                 message += f": did you mean {' or '.join(near)}?"
         raise UsageError(f"{message} (see {self.prog} --help)")
 

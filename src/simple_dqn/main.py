@@ -64,10 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         place = f" '{error.filename}'" if error.filename else ""
         print(f"simple-dqn: {error.strerror or error}{place}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as advice:
         line = "\n" if sys.stderr.isatty() else ""  # leave the live line as it is
-        advice = "resume.sh goes on from the last snapshot, if there is one"
-        print(f"{line}simple-dqn: interrupted; {advice}", file=sys.stderr)
+        print(f"{line}simple-dqn: interrupted{advice}", file=sys.stderr)
         return 130
     return 0
 
@@ -111,8 +110,9 @@ def train(name: str, label: str, given: Given, command_line: list[str]) -> None:
     snapshot = load_snapshot(Path(load)) if load else None
     if not config.run.play_games:
         require_places(config)
-        require_new(config)
     with build(config, game, rom, with_memory=not config.run.play_games) as run:
+        if not config.run.play_games:
+            require_new(config)
         if snapshot:
             load_weights(run, snapshot)
         run.agent.total_train_steps = config.run.start_epoch * config.run.train_steps
@@ -125,6 +125,7 @@ def train(name: str, label: str, given: Given, command_line: list[str]) -> None:
         outputs = open_outputs(run, keep_until_epoch=None)
         write_record(config, game, command_line, [])
         for old in snapshot_files(config):  # there are some only with --overwrite
+            logger.warning("removing %s", old)
             old.unlink()
         announce(run)
         run.statistics.on_row += outputs
@@ -164,6 +165,8 @@ def resume(path: Path, given: Given, command_line: list[str]) -> None:
         run.agent.total_train_steps = snapshot.total_train_steps
         run.network.weight_updates = snapshot.weight_updates
 
+        if not Path(config.run.csv_file).exists():
+            logger.warning("there is no %s to go on with: it begins here", config.run.csv_file)
         outputs = open_outputs(run, keep_until_epoch=snapshot.epoch)
         announce(run)
         if state is None or changed:
@@ -291,26 +294,31 @@ def train_epochs(run: Run) -> None:
     from simple_dqn.snapshot import save_snapshot
 
     config, environment = run.config, run.environment
-    for epoch in range(config.run.start_epoch + 1, config.run.epochs + 1):
-        run.statistics.epoch = epoch
-        if config.run.train_steps:
-            run.agent.train(config.run.train_steps)
-            path = save_snapshot(
-                config.run.save_weights_prefix,
-                weights=run.network.weights(),
-                training_state=run.network.training_state(),
-                game=run.game,
-                action_meanings=environment.action_meanings,
-                observation_shape=environment.observation_shape,
-                observation_dtype=environment.observation_dtype.name,
-                epoch=epoch,
-                total_train_steps=run.agent.total_train_steps,
-                weight_updates=run.network.weight_updates,
-                config=config,
-            )
-            logger.info("saved %s", path)
-        if config.run.test_steps:
-            run.agent.test(config.run.test_steps)
+    advice = "; there is no snapshot of this run yet"
+    try:
+        for epoch in range(config.run.start_epoch + 1, config.run.epochs + 1):
+            run.statistics.epoch = epoch
+            if config.run.train_steps:
+                run.agent.train(config.run.train_steps)
+                path = save_snapshot(
+                    config.run.save_weights_prefix,
+                    weights=run.network.weights(),
+                    training_state=run.network.training_state(),
+                    game=run.game,
+                    action_meanings=environment.action_meanings,
+                    observation_shape=environment.observation_shape,
+                    observation_dtype=environment.observation_dtype.name,
+                    epoch=epoch,
+                    total_train_steps=run.agent.total_train_steps,
+                    weight_updates=run.network.weight_updates,
+                    config=config,
+                )
+                logger.info("saved %s", path)
+                advice = f"; resume.sh {path} goes on"
+            if config.run.test_steps:
+                run.agent.test(config.run.test_steps)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(advice) from None
 
 
 def report(run: Run, snapshot: Snapshot) -> str:

@@ -56,9 +56,10 @@ def require_new(config: Config) -> None:
     files = (csv_file, record_path(config), *snapshot_files(config))
     there = [path for path in files if path.exists()]
     if there and not config.run.overwrite:
+        go_on = "go on with resume.sh, " if snapshot_files(config) else ""
         raise UsageError(
-            f"'{there[0]}' exists: give this run a label, go on with resume.sh, "
-            f"or replace the earlier run with --overwrite true"
+            f"'{there[0]}' exists: give this run another label, {go_on}"
+            f"or replace the earlier run with --overwrite"
         )
 
 
