@@ -362,6 +362,8 @@ def test_an_interrupted_training_says_how_to_go_on(trained, capsys, monkeypatch)
     monkeypatch.setattr(build.Agent, "train", interrupted)
     assert main(["train", "pong", "y", *SMALL]) == 130
     assert capsys.readouterr().err.endswith("interrupted; there is no snapshot of this run yet\n")
+    assert main(["resume", "snapshots/pong_2.safetensors", "--epochs", "3"]) == 130
+    assert capsys.readouterr().err.endswith("resume.sh snapshots/pong_2.safetensors goes on\n")
 
 
 def test_no_window_without_a_screen(in_tmp, capsys, monkeypatch):

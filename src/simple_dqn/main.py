@@ -131,7 +131,7 @@ def train(name: str, label: str, given: Given, command_line: list[str]) -> None:
         run.statistics.on_row += outputs
         if config.run.random_steps:
             run.agent.play_random(config.run.random_steps)
-        train_epochs(run)
+        train_epochs(run, latest=None)
 
 
 def resume(path: Path, given: Given, command_line: list[str]) -> None:
@@ -183,7 +183,7 @@ def resume(path: Path, given: Given, command_line: list[str]) -> None:
             run.statistics.epoch = snapshot.epoch
             run.agent.play_random(config.run.random_steps, exploration_rate=rate)
         run.statistics.on_row += outputs  # only now: the refill gets no row
-        train_epochs(run)
+        train_epochs(run, latest=path)
 
 
 def test(path: Path, given: Given) -> None:
@@ -289,18 +289,22 @@ def announce(run: Run) -> None:
     )  # fmt: skip
 
 
-def train_epochs(run: Run) -> None:
-    """Train and test, epoch by epoch, with a snapshot after each training phase."""
+def train_epochs(run: Run, latest: Path | None) -> None:
+    """Train and test, epoch by epoch, with a snapshot after each training phase.
+
+    Args:
+        run: what to train.
+        latest: the snapshot that it goes on from, for the advice after an interruption.
+    """
     from simple_dqn.snapshot import save_snapshot
 
     config, environment = run.config, run.environment
-    advice = "; there is no snapshot of this run yet"
     try:
         for epoch in range(config.run.start_epoch + 1, config.run.epochs + 1):
             run.statistics.epoch = epoch
             if config.run.train_steps:
                 run.agent.train(config.run.train_steps)
-                path = save_snapshot(
+                latest = save_snapshot(
                     config.run.save_weights_prefix,
                     weights=run.network.weights(),
                     training_state=run.network.training_state(),
@@ -313,12 +317,12 @@ def train_epochs(run: Run) -> None:
                     weight_updates=run.network.weight_updates,
                     config=config,
                 )
-                logger.info("saved %s", path)
-                advice = f"; resume.sh {path} goes on"
+                logger.info("saved %s", latest)
             if config.run.test_steps:
                 run.agent.test(config.run.test_steps)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(advice) from None
+        there = f"resume.sh {latest} goes on" if latest else "there is no snapshot of this run yet"
+        raise KeyboardInterrupt(f"; {there}") from None
 
 
 def report(run: Run, snapshot: Snapshot) -> str:

@@ -69,7 +69,6 @@ def save_snapshot(
     Nothing in it depends on the clock or on where files lie, so that equal runs make equal files.
     """
     path = snapshot_path(prefix, epoch)
-    counters = dict(epoch=epoch, total_train_steps=total_train_steps, weight_updates=weight_updates)
     # The training state first: whoever finds the snapshot then finds both.
     save_tensors(
         resume_path(path),
@@ -87,7 +86,9 @@ def save_snapshot(
             observation_shape=observation_shape,
             observation_dtype=observation_dtype,
             config={k: v for k, v in config.to_dict().items() if k not in PLACES},
-            **counters,
+            epoch=epoch,
+            total_train_steps=total_train_steps,
+            weight_updates=weight_updates,
         ),
     )
     return path
