@@ -368,9 +368,10 @@ def test_an_interrupted_training_says_how_to_go_on(trained, capsys, monkeypatch)
 
 def test_no_window_without_a_screen(in_tmp, capsys, monkeypatch):
     monkeypatch.setattr(sys, "platform", "linux")
-    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
         monkeypatch.delenv(name, raising=False)
-    refuse(capsys, ["train", "pong", "--display_screen"], "needs a screen, and there is none")
+    refuse(capsys, ["train", "pong", "--display_screen"], "there is no screen here")
+    assert not os.path.exists("results/pong.csv")
 
 
 def test_a_gpu_that_is_not_there(in_tmp, capsys):

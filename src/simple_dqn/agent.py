@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from simple_dqn.deep_q_network import DeepQNetwork
-from simple_dqn.environment import Environment
-from simple_dqn.replay_memory import ReplayMemory
-from simple_dqn.state_buffer import StateBuffer
 from simple_dqn.structures import Step
+
+if TYPE_CHECKING:  # what the loop is given; a plot of its statistics need not wait for torch
+    from torch import Tensor
+
+    from simple_dqn.deep_q_network import DeepQNetwork
+    from simple_dqn.environment import Environment
+    from simple_dqn.replay_memory import ReplayMemory
+    from simple_dqn.state_buffer import StateBuffer
 
 
 class Callback:
@@ -20,6 +24,9 @@ class Callback:
 
     def on_phase_start(self, agent: Agent) -> None:
         """A phase begins: see ``agent.phase``, ``agent.phase_steps`` and ``agent.phase_games``."""
+
+    def on_act(self, agent: Agent, actions: NDArray[np.int64]) -> None:
+        """``actions`` [N] are about to be done; what is written into them is done instead."""
 
     def on_step(self, agent: Agent, step: Step) -> None:
         """One step was done in every active lane; ``agent.exploration_rate`` is the ε used."""
@@ -117,6 +124,8 @@ class Agent:
         """Act once in every lane, move the states on and, if told to, remember what happened."""
         self.exploration_rate = exploration_rate
         actions = self.act()
+        for callback in self.callbacks:
+            callback.on_act(self, actions)
         step = self.environment.act(actions)
         self.buffer.add(step.observations)
         if remember and self.memory is not None:

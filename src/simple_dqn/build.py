@@ -5,9 +5,9 @@ Each object takes explicit values, not the whole configuration, and none knows w
 
 from __future__ import annotations
 
-import os
-import sys
-from dataclasses import dataclass
+import contextlib
+import logging
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,16 @@ from simple_dqn.snapshot import Snapshot
 from simple_dqn.state_buffer import StateBuffer
 from simple_dqn.statistics import Statistics
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass
 class Run:
-    """The objects of a run, wired together; leaving ``with`` closes the environment."""
+    """The objects of a run, wired together; leaving ``with`` closes what is open.
+
+    Attributes:
+        resources: what is closed last to first: the environment, displays, recordings.
+    """
 
     config: Config
     game: str
@@ -40,12 +46,13 @@ class Run:
     network: DeepQNetwork
     agent: Agent
     statistics: Statistics
+    resources: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     def __enter__(self) -> Run:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.environment.close()
+        self.resources.close()
 
 
 def find_game(name: str, kind: str) -> tuple[str, str, Path | None]:
@@ -82,8 +89,20 @@ def find_snapshots_game(snapshot: Snapshot) -> tuple[str, Path | None]:
     return find_rom(f"roms/{snapshot.game}.bin")
 
 
-def build(config: Config, game: str, rom: Path | None, with_memory: bool = True) -> Run:
+def build(
+    config: Config,
+    game: str,
+    rom: Path | None,
+    with_memory: bool = True,
+    shown: bool = False,
+) -> Run:
     """Build the objects of a run from its configuration; nothing is written yet.
+
+    Args:
+        config: of the run.
+        game, rom: see ``find_game``.
+        with_memory: whether there is a replay memory to learn from.
+        shown: whether somebody will listen to the frames and the sound of the first game.
 
     Raises:
         UsageError: memory, device, screen size or the game's switches do not allow it.
@@ -95,7 +114,7 @@ def build(config: Config, game: str, rom: Path | None, with_memory: bool = True)
     if config.backend.threads:
         torch.set_num_threads(config.backend.threads)
 
-    environment = make_environment(config, game, rom, seeds[1])
+    environment = make_environment(config, game, rom, seeds[1], shown)
     num_envs, history_length = config.environment.num_envs, config.replay.history_length
     shape, dtype = environment.observation_shape, environment.observation_dtype
     memory = None
@@ -144,29 +163,23 @@ def build(config: Config, game: str, rom: Path | None, with_memory: bool = True)
         rng=np.random.default_rng(seeds[3]),
         callbacks=[Progress(statistics), statistics],  # the live line closes before a log line
     )  # fmt: skip
-    return Run(config, game, environment, network, agent, statistics)
+    run = Run(config, game, environment, network, agent, statistics)
+    run.resources.callback(environment.close)
+    return run
 
 
-def make_environment(config: Config, game: str, rom: Path | None, seed: Any) -> Environment:
+def make_environment(
+    config: Config, game: str, rom: Path | None, seed: Any, shown: bool
+) -> Environment:
     """Return the environment of a game: on ALE if there is a ROM, else on Gymnasium."""
     env = config.environment
+    shown = shown or env.display_screen or bool(env.record_screen_path)
     screen = dict(resize=env.resize, screen_width=env.screen_width, screen_height=env.screen_height)
     if rom is None:
         from simple_dqn.gym_environment import GymEnvironment
 
-        return GymEnvironment(game, num_envs=env.num_envs, seed=seed, **screen)  # type: ignore[arg-type]
+        return GymEnvironment(game, num_envs=env.num_envs, seed=seed, render=shown, **screen)  # type: ignore[arg-type]
 
-    screens = {"DISPLAY", "WAYLAND_DISPLAY"}
-    if env.display_screen and sys.platform == "linux" and not screens & os.environ.keys():
-        raise UsageError("--display_screen needs a screen, and there is none here: leave it out")
-    for option, place in (
-        ("record_screen_path", env.record_screen_path),
-        ("record_sound_filename", env.record_sound_filename),
-    ):
-        if place and Path(place).exists():
-            raise UsageError(f"--{option} '{place}' exists: give another name")
-        if place:
-            require_writable(Path(place).parent, option)
     if env.random_starts_unit == "steps" and env.random_starts:
         # The original drew from {history_length, ..., random_starts} and did one step more.
         least = min(config.replay.history_length, env.random_starts) + 1
@@ -188,11 +201,73 @@ def make_environment(config: Config, game: str, rom: Path | None, seed: Any) -> 
         random_starts=starts,
         random_starts_multiple=multiple,
         test_frame_cap=env.test_frame_cap,
-        display_screen=env.display_screen,
-        record_screen_path=env.record_screen_path,
-        record_sound_filename=env.record_sound_filename,
+        sound=shown or bool(env.record_sound_filename),
         **screen,  # type: ignore[arg-type]
     )
+
+
+def go_on(run: Run, snapshot: Snapshot) -> None:
+    """Set weights and counters to a snapshot's.
+
+    Raises:
+        UsageError: see ``load_weights``.
+    """
+    load_weights(run, snapshot)
+    run.agent.total_train_steps = snapshot.total_train_steps
+    run.network.weight_updates = snapshot.weight_updates
+    run.statistics.epoch = snapshot.epoch
+
+
+def show_and_record(run: Run) -> None:
+    """Attach what ``--display_screen`` and ``--record_...`` ask for to the first game.
+
+    Raises:
+        UsageError: there is no screen, a package is missing, or a recording exists already.
+    """
+    env = run.config.environment
+    for option, place in (
+        ("record_screen_path", env.record_screen_path),
+        ("record_sound_filename", env.record_sound_filename),
+    ):
+        if place and Path(place).exists():
+            raise UsageError(f"--{option} '{place}' exists: give another name")
+        if place:
+            require_writable(Path(place).parent, option)
+    if env.display_screen:
+        from simple_dqn.watch.display import open_display
+        from simple_dqn.watch.player import Player
+
+        display = open_display("window", title(run))
+        assert display is not None
+        player = Player(run.agent, display, None, has_network=True)
+        run.resources.callback(player.close)
+        run.agent.callbacks.append(player)
+    if env.record_screen_path or env.record_sound_filename:
+        from simple_dqn.watch.recorder import Pictures, Sound
+
+        if env.record_screen_path:
+            pictures = Pictures(Path(env.record_screen_path), run.environment.pixel_aspect)
+            run.environment.on_frame += (pictures,)
+        if env.record_sound_filename:
+            sound = Sound(Path(env.record_sound_filename), run.environment.sound_rate)
+            run.resources.callback(sound.close)
+            run.environment.on_frame += (sound,)
+
+
+def title(run: Run) -> str:
+    """Return the title of a window on the run."""
+    return f"{run.game} - Simple DQN"
+
+
+def announce(run: Run) -> None:
+    """Log what is about to run, once nothing can be refused any more."""
+    options = run.config
+    weights = f", from {options.run.load_weights}" if options.run.load_weights else ""
+    logger.info(
+        "%s: %d actions, network on %s in %s%s",
+        run.game, len(run.environment.action_meanings), run.network.device,
+        options.backend.datatype, weights,
+    )  # fmt: skip
 
 
 def load_weights(run: Run, snapshot: Snapshot) -> None:

@@ -9,12 +9,14 @@ from dataclasses import fields
 from typing import Any, NoReturn
 
 from simple_dqn import __version__
-from simple_dqn.config import PLACES, PROFILE_DEFAULTS, Config, options
+from simple_dqn.config import PLACES, PROFILE, PROFILE_DEFAULTS, Config, options
 from simple_dqn.errors import UsageError
 
 # command -> (positional arguments, what it does)
 GAME = ("game", "ROM file, name of an Atari game, or Gymnasium id")
 SNAPSHOT = ("snapshot", "snapshots/<game>[_<label>]_<epoch>.safetensors")
+PLAYED = ("snapshot", "snapshots/<game>[_<label>]_<epoch>.safetensors; or a game to play by hand")
+CSVS = ("csvs", "results/<game>[_<label>].csv, one or more")
 COMMANDS: dict[str, tuple[tuple[tuple[str, str], ...], str]] = {
     "train": (
         (GAME, ("label", "name for this run, if there are several of a game")),
@@ -22,11 +24,19 @@ COMMANDS: dict[str, tuple[tuple[tuple[str, str], ...], str]] = {
     ),
     "resume": ((SNAPSHOT,), "go on with the training that a snapshot comes from"),
     "test": ((SNAPSHOT,), "test a snapshot: mean score and the protocol it was got by"),
+    "play": ((PLAYED,), "watch a snapshot play, or take over the keyboard"),
+    "record": ((SNAPSHOT,), "film a game of a snapshot: videos/<game>[_<label>]_<epoch>.mp4"),
+    "plot": ((CSVS,), "plot the statistics of one or more runs: results/<game>[_<label>].png"),
+    "visualize": (
+        (SNAPSHOT,),
+        "show what excites the filters: results/<game>[_<label>]_<epoch>.html",
+    ),
     "profile_train": ((GAME,), "show where the time of training goes"),
     "profile_test": ((GAME,), "show where the time of testing goes"),
     "profile_random": ((GAME,), "show where the time of random play goes"),
 }
 OPTIONAL = {"label"}
+SEVERAL = {"csvs"}
 
 TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 METAVARS = {int: "N", float: "X", bool: "true|false", str: "TEXT"}
@@ -62,7 +72,7 @@ def top_level_help() -> str:
     )
 
 
-def parse(command: str, arguments: Sequence[str]) -> tuple[dict[str, str], dict[str, Any]]:
+def parse(command: str, arguments: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Parse the arguments of a command.
 
     Returns:
@@ -90,10 +100,15 @@ def make_parser(command: str) -> Parser:
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=30, width=100),
     )
     # A usage line of 60 options would push what matters off the screen.
-    words = (f"[{name.upper()}]" if name in OPTIONAL else name.upper() for name, _ in positionals)
+    words = (
+        f"[{name.upper()}]" if name in OPTIONAL
+        else f"{name.upper()[:-1]}..." if name in SEVERAL
+        else name.upper()
+        for name, _ in positionals
+    )  # fmt: skip
     parser.usage = f"{parser.prog} {' '.join(words)} [options]"
     for name, help in positionals:
-        nargs = "?" if name in OPTIONAL else None
+        nargs = "?" if name in OPTIONAL else "+" if name in SEVERAL else None
         parser.add_argument(name, metavar=name.upper(), help=help, nargs=nargs, default=None)
     if command == "test":
         parser.add_argument("--game", metavar="TEXT", help="another ROM than the snapshot's own")
@@ -103,6 +118,7 @@ def make_parser(command: str) -> Parser:
         for group in fields(Config)
     }
     groups = {name: parser.add_argument_group(title) for name, title in titles.items()}
+    of_snapshot = command not in ("train", "plot", *PROFILE)
     for group, field, kind in options():
         meta = field.metadata
         if command not in meta["commands"]:
@@ -110,7 +126,7 @@ def make_parser(command: str) -> Parser:
         default = PROFILE_DEFAULTS.get(command, {}).get(field.name, field.default)
         default = str(default).lower() if kind is bool else default
         unit = f" {meta['unit']}" if meta["unit"] else ""
-        if command in ("resume", "test") and field.name not in PLACES:
+        if of_snapshot and "train" in meta["commands"] and field.name not in PLACES:
             shown = " (default: the snapshot's)"
         else:
             shown = f" (default: {default}{unit})" if default != "" else ""

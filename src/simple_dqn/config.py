@@ -17,6 +17,7 @@ from typing import Any, TypeVar, get_type_hints
 PROFILE = ("profile_train", "profile_test", "profile_random")
 TRAIN = ("train", "resume", *PROFILE)
 TEST = ("test",)
+WATCH = ("play", "record", "visualize")
 
 T = TypeVar("T")
 
@@ -29,7 +30,7 @@ def option(
     low: float | None = None,
     high: float | None = None,
     choices: tuple[str, ...] = (),
-    commands: tuple[str, ...] = TRAIN + TEST,
+    commands: tuple[str, ...] = TRAIN + TEST + WATCH,
     only: Mapping[str, tuple[str, ...]] | None = None,
 ) -> T:
     """Declare one option: a dataclass field whose metadata the parser and the checks read.
@@ -63,10 +64,10 @@ class EnvironmentOptions:
 
     environment: str = option(
         "auto", "what GAME names: an Atari ROM, a Gymnasium id, or whichever of them it is",
-        choices=("auto", "ale", "gym"), commands=TRAIN)
+        choices=("auto", "ale", "gym"), commands=(*TRAIN, "play"))
     num_envs: int = option(
         1, "games played side by side; every count of steps stays over all of them",
-        unit="games", low=1, high=4096)
+        unit="games", low=1, high=4096, commands=TRAIN + TEST)
     frame_skip: int = option(
         4, "emulator frames that each action is repeated for", unit="frames", low=1, high=60,
         only=ALE)
@@ -100,12 +101,14 @@ class EnvironmentOptions:
         18_000, "a test game is cut off after this many emulator frames: 18000 are 5 minutes "
         "(0: never)", unit="frames", low=0, only=ALE)
     display_screen: bool = option(
-        False, "show the first game in a window, at 60 frames a second", only=ALE)
+        False, "show the first game in a window (h there lists its keys)",
+        commands=("train", "resume", *TEST))
     record_screen_path: str = option(
         "", "write every emulator frame of the first game as PNG into this folder, 60 a second",
-        only=ALE)
+        commands=("train", "resume", *TEST, "record"))
     record_sound_filename: str = option(
-        "", "write the sound of the first game into this WAV file", only=ALE)
+        "", "write the sound of the first game into this WAV file",
+        commands=("train", "resume", *TEST, "record"), only=ALE)
 
 
 @dataclass(frozen=True)
@@ -237,10 +240,68 @@ class RunOptions:
         "", "statistics, a row a phase (default: results/<game>[_<label>].csv; a test writes "
         "none unless given)", commands=("train", "resume", "test"))
     overwrite: bool = option(
-        False, "replace the results of an earlier run of this name", commands=("train", "test"))
+        False, "replace what an earlier run of this name has left",
+        commands=("train", "test", "record"))
     tensorboard: str = option(
         "", "also write every row as TensorBoard scalars into this folder (needs the extra "
         "'tensorboard')", commands=("train", "resume"))
+
+
+@dataclass(frozen=True)
+class WatchOptions:
+    """Watching, playing and recording."""
+
+    games: int = option(
+        1, "whole games to play (0: until Esc)", unit="games", low=0, commands=("play",))
+    display: str = option(
+        "auto", "where to show the game; auto: a window where there is a screen, else the terminal",
+        choices=("auto", "window", "terminal", "none"), commands=("play",))
+    sound: bool = option(True, "play the game's sound, where it has one", commands=("play",))
+    video_file: str = option(
+        "", "the video, H.264 and AAC in MP4 (default: videos/<snapshot's name>.mp4)",
+        commands=("record",))
+    video_scale: int = option(
+        0, "rows of the video for each of the game's, whole ones, so that pixels stay sharp; "
+        "columns by the pixels' aspect (0: what fits into 1000 rows; Atari: 4, so 1120x840)",
+        unit="rows", low=0, high=16, commands=("record",))
+    q_values: bool = option(
+        False, "draw the Q-values beside the game", commands=("record",))
+    gif: bool = option(
+        False, "also write the game as GIF, 20 pictures a second, beside the video",
+        commands=("record",))
+
+
+@dataclass(frozen=True)
+class PlotOptions:
+    """Plot."""
+
+    png_file: str = option(
+        "", "the figure; .png, .svg or .pdf (default: results/<name>.png of the first CSV file)",
+        commands=("plot",))
+    fields: str = option(
+        "average_reward,meanq,nr_games,meancost", "columns to plot, with commas between",
+        commands=("plot",))
+    x_axis: str = option(
+        "epoch", "column along the x axis", choices=("epoch", "total_train_steps", "total_time"),
+        commands=("plot",))
+    dpi: int = option(80, "resolution", unit="dots an inch", low=10, high=1200, commands=("plot",))
+    figure_width: float = option(
+        16.0, "width of the figure", unit="inches", low=1, high=100, commands=("plot",))
+    figure_height: float = option(
+        9.0, "height of the figure", unit="inches", low=1, high=100, commands=("plot",))
+    follow: bool = option(
+        False, "draw again whenever a file has grown, until Ctrl-C", commands=("plot",))
+
+
+@dataclass(frozen=True)
+class VisualizationOptions:
+    """Visualization."""
+
+    visualization_filters: int = option(
+        4, "the first filters of each convolutional layer to look into", unit="filters", low=1,
+        high=64, commands=("visualize",))
+    visualization_file: str = option(
+        "", "the page (default: results/<snapshot's name>.html)", commands=("visualize",))
 
 
 @dataclass(frozen=True)
@@ -255,7 +316,8 @@ class CommonOptions:
         low=-1, high=2**31 - 1)
     log_level: str = option(
         "INFO", "least severe log line that is printed",
-        choices=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
+        choices=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
+        commands=(*TRAIN, *TEST, *WATCH, "plot"))
 # fmt: on
 
 
@@ -297,7 +359,6 @@ PLACES = frozenset(
         "tensorboard",
         "log_level",
         "play_games",
-        "test_games",
         "start_epoch",
     }
 )
@@ -316,14 +377,17 @@ class Config:
     backend: BackendOptions = BackendOptions()
     agent: AgentOptions = AgentOptions()
     run: RunOptions = RunOptions()
+    watch: WatchOptions = WatchOptions()
+    plot: PlotOptions = PlotOptions()
+    visualization: VisualizationOptions = VisualizationOptions()
     common: CommonOptions = CommonOptions()
 
     def to_dict(self) -> dict[str, Any]:
-        """All options as one flat dictionary: {option: value}, in the order of ``--help``."""
+        """The options of training as one flat dictionary, in the order of ``--help``."""
         return {
-            f.name: getattr(getattr(self, group.name), f.name)
-            for group in fields(self)
-            for f in fields(getattr(self, group.name))
+            f.name: getattr(getattr(self, group), f.name)
+            for group, f, _ in options()
+            if "train" in f.metadata["commands"]
         }
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import wave
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ from simple_dqn.structures import Step
 ALEInterface.setLoggerMode(LoggerMode.Error)  # no banner on every start
 cv2.setNumThreads(1)  # one screen is too little work to share out
 
-FRAMES_PER_SECOND = 60
+# Told each frame of the first game: screen, RGB uint8 [height, width, 3], and its sound, unsigned
+# 8-bit samples around 128, empty where there is none. Both are the listener's to keep.
+FrameListener = Callable[[NDArray[np.uint8], NDArray[np.uint8]], None]
 INTERPOLATIONS = {"area": cv2.INTER_AREA, "linear": cv2.INTER_LINEAR}
 
 
@@ -36,6 +38,11 @@ class Environment(ABC):
         observation_dtype: uint8 for screens, float32 for vectors.
         training: whether training's rules hold (a lost life is a terminal) or a test's (a frame
             cap). The agent sets it at the start of a phase.
+        on_frame: listeners to the frames of the first game, also those inside a frame skip.
+        frames_per_second: how fast the game runs in real time.
+        sound_rate: samples of sound a second; 0 for a silent game.
+        pixel_aspect: width of a pixel over its height, as the game was meant to be seen.
+        lives: lives left in each lane; empty where games have none.
     """
 
     num_envs: int
@@ -43,6 +50,11 @@ class Environment(ABC):
     observation_shape: tuple[int, ...]
     observation_dtype: np.dtype[Any]
     training: bool = True
+    on_frame: tuple[FrameListener, ...] = ()
+    frames_per_second: float = 60
+    sound_rate: int = 0
+    pixel_aspect: float = 1
+    lives: Sequence[int] = ()
 
     @abstractmethod
     def restart(self, lanes: NDArray[np.intp] | None = None) -> NDArray[Any]:
@@ -61,7 +73,7 @@ class Environment(ABC):
         """Do ``actions`` [N] and return what they led to; the arrays are the caller's to keep."""
 
     def close(self) -> None:  # noqa: B027 (not every environment holds something)
-        """Free what the environment holds: windows, files, processes."""
+        """Free what the environment holds: emulators, windows, processes."""
 
 
 def shrink(rgb: NDArray[np.uint8], width: int, height: int, resize: str) -> NDArray[np.uint8]:
@@ -102,13 +114,13 @@ class ALEEnvironment(Environment):
         random_starts: (least, most) no-op frames of 6, drawn uniformly; (1, 1) is no randomness.
         random_starts_multiple: draw only multiples of this many frames.
         test_frame_cap: frames of 7; 0 for none.
-        display_screen: show lane 0 in ALE's own window.
-        record_screen_path: folder for every emulator frame of lane 0 as PNG; "" for none.
-        record_sound_filename: WAV file for the sound of lane 0; "" for none.
+        sound: whether ``on_frame`` gets sound.
 
     Raises:
         UsageError: the game has no such mode or difficulty.
     """
+
+    pixel_aspect = 7 / 4  # 160x210 pixels fill a screen of 4:3
 
     def __init__(
         self,
@@ -129,9 +141,7 @@ class ALEEnvironment(Environment):
         random_starts: tuple[int, int],
         random_starts_multiple: int,
         test_frame_cap: int,
-        display_screen: bool = False,
-        record_screen_path: str = "",
-        record_sound_filename: str = "",
+        sound: bool = False,
     ) -> None:
         self.num_envs = num_envs
         self.frame_skip = frame_skip
@@ -153,9 +163,7 @@ class ALEEnvironment(Environment):
             ale.setInt("frame_skip", 1)  # the skip is ours: pooling wants the last two frames
             ale.setFloat("repeat_action_probability", repeat_action_probability)
             ale.setBool("color_averaging", color_averaging)
-            if lane == 0:
-                ale.setBool("display_screen", display_screen)
-                ale.setBool("sound_obs", bool(record_sound_filename))
+            ale.setBool("sound_obs", sound and lane == 0)
             ale.loadROM(str(rom))
             if game_mode >= 0:
                 _check_switch(ale.getAvailableModes(), game_mode, "game_mode", rom.stem)
@@ -167,21 +175,15 @@ class ALEEnvironment(Environment):
             ale.reset_game()
             self.games.append(ale)
 
-        self.pictures = Path(record_screen_path) if record_screen_path else None
-        if self.pictures is not None:
-            self.pictures.mkdir(parents=True, exist_ok=True)
-        self.recorded_frames = 0
-        self.record_sound_filename = record_sound_filename
-        self.wav: wave.Wave_write | None = None  # opened by the first frame
-
         ale = self.games[0]
+        self.sound_rate = int(self.frames_per_second * ale.getAudioSize()) if sound else 0
         self.actions = ale.getMinimalActionSet() if minimal_action_set else ale.getLegalActionSet()
         self.action_meanings = [action.name for action in self.actions]
         height, width = ale.getScreenDims()
         # The last two frames of each lane, [2, height, width, 3]: the newer one at ``newest``.
         self.frames = np.zeros((num_envs, 2, height, width, 3), np.uint8)
         self.newest = [0] * num_envs
-        self.lives = [0] * num_envs
+        self.lives: list[int] = [0] * num_envs
         self.waiting = [False] * num_envs
         self.last = np.zeros((num_envs, *self.observation_shape), np.uint8)
 
@@ -235,19 +237,13 @@ class ALEEnvironment(Environment):
         return Step(self.last.copy(), rewards, terminals, truncateds, game_overs)
 
     def _emulate(self, lane: int, action: Action) -> int:
-        """Emulate one frame and return its reward; record it if that was asked for."""
+        """Emulate one frame and return its reward; tell the listeners."""
         ale = self.games[lane]
         reward: int = ale.act(action)
-        if lane == 0 and self.pictures is not None:
-            ale.saveScreenPNG(str(self.pictures / f"{self.recorded_frames:06d}.png"))
-            self.recorded_frames += 1
-        if lane == 0 and self.record_sound_filename:
-            if self.wav is None:
-                self.wav = wave.open(self.record_sound_filename, "wb")  # noqa: SIM115 (till close)
-                self.wav.setnchannels(1)
-                self.wav.setsampwidth(1)
-                self.wav.setframerate(FRAMES_PER_SECOND * ale.getAudioSize())
-            self.wav.writeframesraw(ale.getAudio().tobytes())
+        if lane == 0 and self.on_frame:
+            sound = ale.getAudio().copy() if self.sound_rate else np.empty(0, np.uint8)
+            for listener in self.on_frame:
+                listener(ale.getScreenRGB(), sound)
         return reward
 
     def _capped(self, lane: int) -> bool:
@@ -271,9 +267,7 @@ class ALEEnvironment(Environment):
         return shrink(pooled, width, height, self.resize)
 
     def close(self) -> None:
-        """Finish the WAV file and let the emulators go."""
-        if self.wav is not None:
-            self.wav.close()
+        """Let the emulators go."""
         self.games.clear()
 
 

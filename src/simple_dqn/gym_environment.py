@@ -27,10 +27,11 @@ class GymEnvironment(Environment):
         num_envs: N, the number of lanes.
         seed: of the first reset of each lane; later games go on from there.
         resize, screen_width, screen_height: of a screen's observation, see ``shrink``.
+        render: whether ``on_frame`` is told what the environment draws, a frame a step.
 
     Raises:
-        UsageError: there is no such environment, its actions are not discrete, or its
-            observations are neither screens nor vectors.
+        UsageError: there is no such environment, its actions are not discrete, its observations
+            are neither screens nor vectors, or it cannot draw and is to be rendered.
     """
 
     def __init__(
@@ -42,15 +43,23 @@ class GymEnvironment(Environment):
         resize: str,
         screen_width: int,
         screen_height: int,
+        render: bool = False,
     ) -> None:
+        drawing: dict[str, Any] = {"render_mode": "rgb_array"}
         try:
-            self.games = [gymnasium.make(env_id) for _ in range(num_envs)]
+            self.games = [
+                gymnasium.make(env_id, **(drawing if render and lane == 0 else {}))
+                for lane in range(num_envs)
+            ]
         except Exception as error:  # its module is the user's and may raise anything
             raise UsageError(f"'{env_id}' cannot be made by Gymnasium: {error}") from None
         self.num_envs = num_envs
+        self.frames_per_second = float(self.games[0].metadata.get("render_fps") or 30)
         self.resize = resize
         self.seeds: list[int | None] = [int(s) for s in seed.generate_state(num_envs) >> 1]
 
+        if render and "rgb_array" not in (self.games[0].metadata.get("render_modes") or ()):
+            raise UsageError(f"'{env_id}' cannot be shown: it draws no pictures (rgb_array)")
         actions, observations = self.games[0].action_space, self.games[0].observation_space
         if not isinstance(actions, gymnasium.spaces.Discrete):
             raise UsageError(f"'{env_id}' has the action space {actions}; DQN needs a Discrete one")
@@ -81,6 +90,7 @@ class GymEnvironment(Environment):
             self.seeds[lane] = None  # once: seeding every game would replay the same one
             self.waiting[lane] = False
             self.last[lane] = self._observe(observation)
+            self._show(lane)
         return self.last.copy() if lanes is None else self.last[lanes]
 
     def act(self, actions: NDArray[np.integer[Any]]) -> Step:
@@ -98,7 +108,15 @@ class GymEnvironment(Environment):
             truncateds[lane] = truncated and not terminated
             self.waiting[lane] = terminated or truncated
             self.last[lane] = self._observe(observation)
+            self._show(lane)
         return Step(self.last.copy(), rewards, terminals, truncateds, terminals.copy())
+
+    def _show(self, lane: int) -> None:
+        """Tell the listeners what the first game looks like now."""
+        if lane == 0 and self.on_frame:
+            screen: Any = self.games[0].render()
+            for listener in self.on_frame:
+                listener(screen.copy(), np.empty(0, np.uint8))
 
     def _observe(self, observation: NDArray[Any]) -> NDArray[Any]:
         """Turn what Gymnasium shows into an observation."""

@@ -28,6 +28,17 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("simple_dqn")
 
+# What only some commands need: module -> package.
+EXTRAS = {
+    "av": "av",
+    "blessed": "blessed",
+    "bokeh": "bokeh",
+    "captum": "captum",
+    "matplotlib": "matplotlib",
+    "PIL": "pillow",
+    "pygame": "pygame-ce",
+}
+
 Given = dict[str, Any]  # the options that the user gave
 
 
@@ -53,9 +64,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise UsageError(f"there is no command '{command}': one of {', '.join(COMMANDS)}")
         positionals, given = parse(command, rest)
         logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True)
+        level = {name: value for name, value in given.items() if name == "log_level"}
+        logger.setLevel(resolve(level).common.log_level)
         run_command(command, positionals, given, [command, *rest])
     except UsageError as error:
         print(f"simple-dqn: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except ImportError as error:
+        package = EXTRAS.get((error.name or "").partition(".")[0])
+        if package is None:
+            raise
+        print(
+            f"simple-dqn: '{command}' needs the package {package}: "
+            f"{sys.executable} -m pip install {package}",
+            file=sys.stderr,
+        )
         return 2
     except BrokenPipeError:  # the reader of our output has gone, as in `... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -72,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run_command(
-    command: str, positionals: dict[str, str], given: Given, command_line: list[str]
+    command: str, positionals: dict[str, Any], given: Given, command_line: list[str]
 ) -> None:
     """Run one command with its parsed arguments."""
     if command == "train":
@@ -81,6 +104,18 @@ def run_command(
         resume(Path(positionals["snapshot"]), given, command_line)
     elif command == "test":
         test(Path(positionals["snapshot"]), given)
+    elif command == "play":
+        from simple_dqn.watch.commands import play
+
+        play(positionals["snapshot"], given)
+    elif command == "record":
+        from simple_dqn.watch.commands import record
+
+        record(Path(positionals["snapshot"]), given)
+    elif command == "plot":
+        plot([Path(csv) for csv in positionals["csvs"]], given)
+    elif command == "visualize":
+        visualize(Path(positionals["snapshot"]), given)
     else:
         profile(command.removeprefix("profile_"), positionals["game"], given)
 
@@ -93,7 +128,7 @@ def train(name: str, label: str, given: Given, command_line: list[str]) -> None:
     if label and not re.fullmatch(r"[\w.-]+", label):
         raise UsageError(f"the label '{label}' may only hold letters, digits, '_', '-' and '.'")
     resolve(given)  # a wrong value is said at once, before torch is loaded
-    from simple_dqn.build import build, find_game, load_weights
+    from simple_dqn.build import announce, build, find_game, load_weights, show_and_record
     from simple_dqn.results import require_new, require_places, snapshot_files, write_record
     from simple_dqn.snapshot import load_snapshot
 
@@ -104,7 +139,6 @@ def train(name: str, label: str, given: Given, command_line: list[str]) -> None:
         given.setdefault("csv_file", f"results/{stem}.csv")
         given.setdefault("save_weights_prefix", f"snapshots/{stem}")
     config = resolve(given)
-    set_log_level(config)
 
     load = config.run.load_weights
     snapshot = load_snapshot(Path(load)) if load else None
@@ -115,6 +149,7 @@ def train(name: str, label: str, given: Given, command_line: list[str]) -> None:
             require_new(config)
         if snapshot:
             load_weights(run, snapshot)
+        show_and_record(run)
         run.agent.total_train_steps = config.run.start_epoch * config.run.train_steps
 
         if config.run.play_games:
@@ -136,7 +171,7 @@ def train(name: str, label: str, given: Given, command_line: list[str]) -> None:
 
 def resume(path: Path, given: Given, command_line: list[str]) -> None:
     """Go on with a training at the epoch after a snapshot's."""
-    from simple_dqn.build import build, find_snapshots_game, load_weights
+    from simple_dqn.build import announce, build, find_snapshots_game, go_on, show_and_record
     from simple_dqn.results import read_records, require_places, set_later_aside, write_record
     from simple_dqn.snapshot import load_snapshot, load_training_state, resume_path
 
@@ -147,7 +182,6 @@ def resume(path: Path, given: Given, command_line: list[str]) -> None:
     given.setdefault("save_weights_prefix", snapshot.prefix)
     given["start_epoch"] = snapshot.epoch
     config = resolve(given, snapshot.config)
-    set_log_level(config)
     if config.run.epochs <= snapshot.epoch:
         raise UsageError(
             f"'{path}' is of epoch {snapshot.epoch} and --epochs is {config.run.epochs}: "
@@ -157,13 +191,12 @@ def resume(path: Path, given: Given, command_line: list[str]) -> None:
     game, rom = find_snapshots_game(snapshot)
     records = read_records(config, game, snapshot.config.get("random_seed"))
     with build(config, game, rom) as run:
-        load_weights(run, snapshot)
+        go_on(run, snapshot)
         changed = any(changes(given, snapshot.config, o) for o in ("optimizer", "rmsprop_centered"))
         if state is not None:
             kept = {n: t for n, t in state.items() if not changed or n.startswith("target.")}
             run.network.load_training_state(kept)
-        run.agent.total_train_steps = snapshot.total_train_steps
-        run.network.weight_updates = snapshot.weight_updates
+        show_and_record(run)
 
         if not Path(config.run.csv_file).exists():
             logger.warning("there is no %s to go on with: it begins here", config.run.csv_file)
@@ -180,7 +213,6 @@ def resume(path: Path, given: Given, command_line: list[str]) -> None:
                 "a snapshot holds no replay memory: refilling it with %d steps at ε %.3f",
                 config.run.random_steps, rate,
             )  # fmt: skip
-            run.statistics.epoch = snapshot.epoch
             run.agent.play_random(config.run.random_steps, exploration_rate=rate)
         run.statistics.on_row += outputs  # only now: the refill gets no row
         train_epochs(run, latest=path)
@@ -188,26 +220,58 @@ def resume(path: Path, given: Given, command_line: list[str]) -> None:
 
 def test(path: Path, given: Given) -> None:
     """Test a snapshot; print mean ± standard deviation, minimum, maximum and the protocol."""
-    from simple_dqn.build import build, find_game, find_snapshots_game, load_weights
+    from simple_dqn.build import (
+        announce,
+        build,
+        find_game,
+        find_snapshots_game,
+        go_on,
+        show_and_record,
+    )
     from simple_dqn.snapshot import load_snapshot
 
     name = given.pop("game", None)
     snapshot = load_snapshot(path)
     config = resolve(given, snapshot.config)
-    set_log_level(config)
     if name:
         _, game, rom = find_game(name, config.environment.environment)
     else:
         game, rom = find_snapshots_game(snapshot)
     with build(config, game, rom, with_memory=False) as run:
-        load_weights(run, snapshot)
-        run.agent.total_train_steps = snapshot.total_train_steps
-        run.network.weight_updates = snapshot.weight_updates
-        run.statistics.epoch = snapshot.epoch
+        go_on(run, snapshot)
+        show_and_record(run)
         run.statistics.on_row += open_new_csv(config)
         announce(run)
         run.agent.test(steps=config.run.test_steps, games=config.run.test_games)
         print(report(run, snapshot))
+
+
+def plot(csvs: list[Path], given: Given) -> None:
+    """Plot the statistics of one or more runs."""
+    config = resolve(given)
+    from simple_dqn.analysis.plot import plot
+
+    plot(csvs, config.plot)
+
+
+def visualize(path: Path, given: Given) -> None:
+    """Play a game of a snapshot and write a page about what excites its filters."""
+    from simple_dqn.analysis.filter_page import visualize
+    from simple_dqn.build import build, find_snapshots_game, go_on
+    from simple_dqn.files import require_writable
+    from simple_dqn.snapshot import load_snapshot
+
+    snapshot = load_snapshot(path)
+    game, rom = find_snapshots_game(snapshot)
+    config = resolve({**given, "num_envs": 1}, snapshot.config)
+    options = config.visualization
+    page = Path(options.visualization_file or f"results/{path.stem}.html")
+    if page.is_dir():
+        raise UsageError(f"--visualization_file '{page}' is a folder: add a file's name")
+    require_writable(page.parent, "visualization_file")
+    with build(config, game, rom, with_memory=False) as run:
+        go_on(run, snapshot)
+        visualize(run, snapshot, options.visualization_filters, page)
 
 
 def profile(phase: str, name: str, given: Given) -> None:
@@ -219,7 +283,6 @@ def profile(phase: str, name: str, given: Given) -> None:
 
     kind, game, rom = find_game(name, given.get("environment", "auto"))
     config = resolve({**PROFILE_DEFAULTS[f"profile_{phase}"], **given, "environment": kind})
-    set_log_level(config)
     with build(config, game, rom) as run:
         profiler = cProfile.Profile()
         if phase != "random":
@@ -276,17 +339,6 @@ def open_outputs(run: Run, keep_until_epoch: int | None) -> tuple[Callable[[Row]
     run.statistics.start_time = time.perf_counter() - csv_file.total_time
     logger.info("statistics go to %s", csv_file.path)
     return (csv_file, *boards)
-
-
-def announce(run: Run) -> None:
-    """Log what is about to run, once nothing can be refused any more."""
-    options = run.config
-    weights = f", from {options.run.load_weights}" if options.run.load_weights else ""
-    logger.info(
-        "%s: %d actions, network on %s in %s%s",
-        run.game, len(run.environment.action_meanings), run.network.device,
-        options.backend.datatype, weights,
-    )  # fmt: skip
 
 
 def train_epochs(run: Run, latest: Path | None) -> None:
@@ -351,8 +403,3 @@ def report(run: Run, snapshot: Snapshot) -> str:
         f"protocol: ε {row['last_exploration_rate']:g}, {rules}, "
         f"seed {run.config.common.random_seed}"
     )
-
-
-def set_log_level(config: Config) -> None:
-    """Let through the log lines that the user wants."""
-    logging.getLogger().setLevel(config.common.log_level)

@@ -162,7 +162,10 @@ class CSVFile:
         self.backup: Path | None = None
         rows: list[Row] = []
         if keep_until_epoch is not None and path.exists():
-            every = read_csv(path)
+            try:
+                every = read_csv(path)
+            except UsageError as error:
+                raise UsageError(f"{error}: move it away to go on") from None
             rows = [row for row in every if int(row["epoch"]) <= keep_until_epoch]
             self.total_time = float(rows[-1]["total_time"]) if rows else 0.0
             if len(rows) < len(every):
@@ -191,12 +194,12 @@ def read_csv(path: Path) -> list[Row]:
         lines = path.read_text().splitlines(keepends=True)
         reader = csv.DictReader(line for line in lines if line.endswith("\n"))
         if list(reader.fieldnames or ())[:16] != list(COLUMNS[:16]):
-            raise UsageError(f"'{path}' is no statistics file of Simple DQN: move it away to go on")
+            raise UsageError(f"'{path}' is no statistics file of Simple DQN")
         rows = list(reader)
         for row in rows:
             int(row["epoch"]), float(row["total_time"])
     except (OSError, ValueError, TypeError, csv.Error) as error:
-        raise UsageError(f"'{path}' is damaged ({error}): move it away to go on") from None
+        raise UsageError(f"'{path}' is damaged ({error})") from None
     return [{column: row.get(column, "") for column in COLUMNS} for row in rows]
 
 

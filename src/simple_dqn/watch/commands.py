@@ -1,0 +1,101 @@
+"""The commands that show a game: play and record."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+from simple_dqn.build import (
+    announce,
+    build,
+    find_game,
+    find_snapshots_game,
+    go_on,
+    show_and_record,
+    title,
+)
+from simple_dqn.errors import UsageError
+from simple_dqn.files import require_writable
+from simple_dqn.resolve import resolve
+from simple_dqn.snapshot import load_snapshot
+from simple_dqn.watch.display import open_display
+from simple_dqn.watch.player import NewGame, Player, Quit
+from simple_dqn.watch.recorder import Film, Gif, Video, unfinished
+from simple_dqn.watch.sound import open_speaker
+
+Given = dict[str, Any]  # the options that the user gave
+
+
+def play(what: str, given: Given) -> None:
+    """Show a snapshot playing, or let a person play; leaving it early is no error."""
+    snapshot = load_snapshot(Path(what)) if Path(what).suffix == ".safetensors" else None
+    given["num_envs"] = 1
+    if snapshot:
+        game, rom = find_snapshots_game(snapshot)
+    else:
+        given["environment"], game, rom = find_game(what, given.get("environment", "auto"))
+    if rom and given.get("display") != "none":
+        given.setdefault("test_frame_cap", 0)  # nobody is sent away after five minutes
+    config = resolve(given, snapshot.config if snapshot else None)
+    scores: list[str] = []
+    with build(config, game, rom, with_memory=False, shown=True) as run:
+        if snapshot:
+            go_on(run, snapshot)
+        display = open_display(config.watch.display, title(run))
+        if display is None and not snapshot:
+            raise UsageError("without a snapshot you play yourself: that needs a --display")
+        if display is None and not config.watch.games:
+            raise UsageError("--games 0 ends with Esc, so it needs a --display")
+        player = None
+        if display is not None:
+            rate = run.environment.sound_rate if config.watch.sound else 0
+            player = Player(run.agent, display, open_speaker(rate), has_network=bool(snapshot))
+            run.resources.callback(player.close)
+            run.agent.callbacks[:] = [player, run.statistics]  # no live line, no log lines
+            run.statistics.on_row = ()
+        try:
+            while not config.watch.games or len(scores) < config.watch.games:
+                with contextlib.suppress(NewGame):
+                    run.agent.play(1)
+                    who = " and ".join(sorted(player.players)) if player else "the network"
+                    scores.append(f"{run.statistics.row['average_reward']:g} by {who}")
+        except (Quit, KeyboardInterrupt):
+            pass
+    for number, score in enumerate(scores, 1):
+        print(f"{game}, game {number}: score {score}")
+
+
+def record(path: Path, given: Given) -> None:
+    """Film one whole game of a snapshot, every emulator frame of it, with its sound."""
+    snapshot = load_snapshot(path)
+    game, rom = find_snapshots_game(snapshot)
+    config = resolve({**given, "num_envs": 1}, snapshot.config)
+    target = Path(config.watch.video_file or f"videos/{path.stem}.mp4")
+    if target.suffix != ".mp4":
+        raise UsageError(f"--video_file '{target}' is no name for a video: let it end in .mp4")
+    for file in (target, target.with_suffix(".gif"))[: 1 + config.watch.gif]:
+        if file.exists() and not config.run.overwrite:
+            raise UsageError(f"'{file}' exists: give another --video_file, or --overwrite")
+    require_writable(target.parent, "video_file")
+    with build(config, game, rom, with_memory=False, shown=True) as run:
+        go_on(run, snapshot)
+        show_and_record(run)
+        environment = run.environment
+        names = environment.action_meanings if config.watch.q_values else None
+        film = Film(config.watch.video_scale, environment.pixel_aspect, names)
+        run.agent.callbacks.append(film)
+        announce(run)
+        with contextlib.ExitStack() as files:
+            rate = environment.frames_per_second
+            temporary = files.enter_context(unfinished(target))
+            video = Video(temporary, rate, environment.sound_rate, film)
+            environment.on_frame += (files.enter_context(contextlib.closing(video)),)
+            if config.watch.gif:
+                temporary = files.enter_context(unfinished(target.with_suffix(".gif")))
+                small = Film(2, environment.pixel_aspect, None)
+                gif = files.enter_context(contextlib.closing(Gif(temporary, rate, small)))
+                environment.on_frame += (gif,)
+            run.agent.play(1)
+        score, seconds = run.statistics.row["average_reward"], video.frames / rate
+        print(f"{target}: {video.frames} frames, {seconds:.1f} s, score {score:g}")

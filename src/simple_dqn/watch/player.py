@@ -1,0 +1,284 @@
+"""Player: shows a game at its own pace and lets a person at the keyboard take part in it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simple_dqn.agent import Agent, Callback
+from simple_dqn.environment import Environment
+from simple_dqn.structures import Step
+from simple_dqn.watch.display import QUIT, Display
+from simple_dqn.watch.joystick import choose
+from simple_dqn.watch.scene import QMeter, QValues, Scene
+from simple_dqn.watch.sound import Speaker
+
+logger = logging.getLogger(__name__)
+
+KEYS = {
+    "arrows": "joystick",
+    "space": "fire",
+    "0-9": "actions of other games",
+    "m": "take over, give back",
+    "a": "slower",
+    "s": "faster",
+    "p": "pause, go on",
+    "n": "one step while paused",
+    "q": "Q-values",
+    "v": "what the network sees",
+    "[": "quieter",
+    "]": "louder",
+    "r": "new game",
+    "h": "this help",
+    "Esc": "quit",
+}
+FOR_PLAYING = {"arrows", "space", "0-9", "m", "[", "]", "r"}  # not while training or testing
+SPEEDS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16, float("inf"))
+LAST_LOOK = 2.0  # seconds that the end of a game stays, unless a key is pressed
+SLACK = 0.1  # seconds that the game may be late and then hurry
+IDLE = 1 / 30  # seconds between looks at the keyboard while nothing moves
+
+
+class Quit(Exception):
+    """The person wants to leave."""
+
+
+class NewGame(Exception):
+    """The person wants to give this game up and begin another."""
+
+
+class Player(Callback):
+    """Shows the first lane of an agent: a callback, and a listener to its environment's frames.
+
+    In ``Agent.play`` it paces the game to real time and a person may take over; the exceptions
+    Quit and NewGame then leave the agent. While training or testing it only looks on, as fast as
+    the agent goes, so that no key changes what is learnt; Esc closes it and the agent goes on.
+
+    Args:
+        agent: whose game it is.
+        display: where to show it.
+        speaker: where to let it be heard; None for silence.
+        has_network: whether there is a trained network that could play.
+
+    Attributes:
+        manual: whether the person plays.
+        players: who has played in this game: "the network", "you".
+    """
+
+    def __init__(
+        self, agent: Agent, display: Display, speaker: Speaker | None, has_network: bool
+    ) -> None:
+        self.agent = agent
+        self.display: Display | None = display
+        self.speaker = speaker
+        self.has_network = has_network
+        self.manual = not has_network
+        self.players: set[str] = set()
+
+        environment = agent.environment
+        environment.on_frame += (self.on_frame,)
+        self._meanings = environment.action_meanings
+        self._speed = SPEEDS.index(1)
+        self._paused = self._one_step = False
+        self._shows_q = self._shows_state = self._shows_help = False
+        self._note = "press h for the keys"  # what the status line says until the next key
+        self._score = 0.0
+        self._over = False  # the score is of a game that has ended
+        self._q: QValues | None = None
+        self._q_meter = QMeter(self._meanings)
+        self._screen: NDArray[np.uint8] | None = None
+        self._due = self._drawn = 0.0  # when the next frame is due, when the last was drawn
+        self._times: deque[float] = deque()  # of the frames of the last second
+
+    # --- what the agent and the environment tell --------------------------------------------
+
+    def on_phase_start(self, agent: Agent) -> None:
+        """A phase begins: at normal speed in play, else as fast as it goes."""
+        self._score, self._over = 0.0, False
+        self.players = set()
+        if agent.phase != "play":
+            self._speed = len(SPEEDS) - 1
+
+    def on_frame(self, screen: NDArray[np.uint8], sound: NDArray[np.uint8]) -> None:
+        """Show a frame when it is due, read the keyboard and let the sound be heard."""
+        if self.display is None:
+            return
+        self._screen = screen
+        seconds = 1 / (self.agent.environment.frames_per_second * SPEEDS[self._speed])
+        if self.speaker is not None:
+            self.speaker.play(sound, seconds)
+        now = time.perf_counter()
+        self._due += seconds
+        if self._due < now - SLACK:  # what was lost is lost
+            self._due = now
+        while (left := self._due - time.perf_counter()) > IDLE:
+            time.sleep(IDLE)
+            self._read_keys()
+        time.sleep(max(left, 0))
+
+        now = time.perf_counter()
+        self._times.append(now)
+        while self._times[0] < now - 1:
+            self._times.popleft()
+        self._read_keys()
+        late = left < 0
+        least = 1 / (30 if late else self.display.frames_per_second) if self.display else 0
+        if now - self._drawn > 0.9 * least:  # a frame that comes a little early is welcome
+            self._draw()
+
+    def on_act(self, agent: Agent, actions: NDArray[np.int64]) -> None:
+        """Wait while paused; then do what the person does, if it is the person's turn."""
+        if self.display is None:
+            return
+        self._look_at_q(agent, int(actions[0]))
+        while self._paused and not self._one_step and self.display is not None:
+            self._wait()
+            if self._shows_q is (self._q is None):  # it was switched on or off
+                self._look_at_q(agent, int(actions[0]))
+        if self.display is None:
+            return
+        self._one_step = False
+        if self.manual:
+            actions[0] = choose(self.display.joystick(), self._meanings)
+        self.players.add("you" if self.manual else "the network")
+        if self._q is not None:
+            self._q = self._q._replace(action=int(actions[0]))
+
+    def on_step(self, agent: Agent, step: Step) -> None:
+        """Add up the score."""
+        self._score = step.rewards[0] + (0 if self._over else self._score)
+        self._over = bool(step.game_overs[0] or step.truncateds[0])
+
+    def on_phase_end(self, agent: Agent) -> None:
+        """Let the person see how a game ended."""
+        if agent.phase == "play" and self.display is not None:
+            self._note = "game over"
+            until = time.perf_counter() + LAST_LOOK
+            while time.perf_counter() < until and not self._wait():
+                pass
+            self._note = ""
+
+    def close(self) -> None:
+        """Give display and sound back."""
+        for thing in (self.display, self.speaker):
+            if thing is not None:
+                thing.close()
+        self.display = self.speaker = None
+
+    # --- the keyboard -----------------------------------------------------------------------
+
+    def _wait(self) -> bool:
+        """Let a moment pass in which the game stands still; return whether a key was pressed."""
+        if self.speaker is not None:
+            self.speaker.play(np.empty(0, np.uint8), 0)
+        time.sleep(IDLE)
+        pressed = self._read_keys()
+        self._times.clear()
+        self._draw()
+        return pressed
+
+    def _read_keys(self) -> bool:
+        """Do what the pressed keys ask for; return whether there were any."""
+        keys = self.display.keys() if self.display is not None else []
+        for key in keys:
+            self._note = ""
+            if self.agent.phase == "play" or key not in FOR_PLAYING:
+                self._do(key)
+            else:
+                self._note = f"{key} is for playing"
+        return bool(keys)
+
+    def _do(self, key: str) -> None:
+        """Do what one key asks for."""
+        if key in ("escape", QUIT):
+            self._leave()
+        elif key == "m" and self.has_network:
+            self.manual = not self.manual
+        elif key == "m":
+            self._note = "there is no network to give back to"
+        elif key in ("a", "s"):
+            speed = self._speed + (1 if key == "s" else -1)
+            self._speed = min(max(speed, 0), len(SPEEDS) - 1)
+            self._due = 0.0
+            self._times.clear()
+        elif key == "p":
+            self._paused = not self._paused
+        elif key == "n":
+            self._one_step = self._paused
+        elif key == "q" and self.has_network:
+            self._shows_q = not self._shows_q
+        elif key == "q":
+            self._note = "there is no network, so there are no Q-values"
+        elif key == "v":
+            self._shows_state = not self._shows_state
+        elif key in ("[", "]") and self.speaker is not None:
+            self.speaker.change_volume(0.1 if key == "]" else -0.1)
+            self._note = f"volume {self.speaker.volume:.0%}"
+        elif key in ("[", "]"):
+            self._note = "there is no sound"
+        elif key == "r":
+            raise NewGame
+        elif key == "h":
+            self._shows_help = not self._shows_help
+
+    def _leave(self) -> None:
+        """Leave the game; or, while training, only the display."""
+        if self.agent.phase == "play":
+            raise Quit
+        self.close()
+        environment: Environment = self.agent.environment
+        environment.on_frame = tuple(f for f in environment.on_frame if f != self.on_frame)
+        logger.info("the display is closed; the %s phase goes on", self.agent.phase)
+
+    # --- the picture ------------------------------------------------------------------------
+
+    def _look_at_q(self, agent: Agent, action: int) -> None:
+        """Keep the Q-values of the state that is about to be acted in."""
+        if not self._shows_q:
+            self._q = None
+            return
+        self._q = self._q_meter.read(agent.network.predict(agent.buffer.states[:1])[0], action)
+
+    def _draw(self) -> None:
+        """Draw what there is to see."""
+        if self.display is None or self._screen is None:
+            return
+        environment = self.agent.environment
+        hidden = set() if self.agent.phase == "play" else FOR_PLAYING
+        self._drawn = time.perf_counter()
+        self.display.draw(
+            Scene(
+                self._screen,
+                environment.pixel_aspect,
+                self._status(),
+                self._q if self._shows_q else None,
+                self.agent.buffer.states[0] if self._shows_state else None,
+                tuple(kv for kv in KEYS.items() if kv[0] not in hidden) if self._shows_help else (),
+            )
+        )
+
+    def _rate(self) -> float:
+        """Return the frames a second of the last second."""
+        spent = self._times[-1] - self._times[0] if self._times else 0
+        return (len(self._times) - 1) / spent if spent else 0
+
+    def _status(self) -> str:
+        """Return the line that says who plays, score, lives and speed."""
+        agent = self.agent
+        if agent.phase == "play":
+            who = "you play" if self.manual else f"the network plays, ε {agent.exploration_rate:g}"
+        else:
+            who = f"{agent.phase}, ε {agent.exploration_rate:.3f}"
+        lives = agent.environment.lives
+        speed = SPEEDS[self._speed]
+        times = f"{speed:g}x" if speed >= 1 else f"1/{1 / speed:g}x"
+        shown = "full speed" if speed > 16 else times
+        pieces = [who, f"score {self._score:g}"]
+        pieces += [f"lives {lives[0]}"] if len(lives) and lives[0] else []
+        pieces += ["paused"] if self._paused else [f"{shown}, {self._rate():.0f} frames/s"]
+        pieces += [self._note] if self._note else []
+        return " · ".join(pieces)

@@ -1,0 +1,142 @@
+"""What a display shows, and how it is drawn as one picture: for the window and for the video."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Picture = NDArray[np.uint8]  # RGB [height, width, 3]
+
+BACKGROUND, TEXT, BAR, CHOSEN = (16,) * 3, (225,) * 3, (70, 90, 120), (240, 170, 40)
+STATUS_HEIGHT = 28  # pixels
+PANEL_WIDTH = 280
+MARGIN = 10
+LINE_HEIGHT = 22
+Q_MEMORY = 60  # steps whose Q-values set the range of the bars
+
+
+class QValues(NamedTuple):
+    """The Q-values of one state and the range to draw them in."""
+
+    values: NDArray[np.float32]  # [A]
+    names: list[str]  # [A] of the actions
+    action: int  # the one that is done
+    low: float  # the left end of the bars
+    high: float  # and the right one
+
+    def lengths(self) -> NDArray[np.float64]:
+        """The length of each bar, 0 to 1, [A]: never quite 0, so that none looks forgotten."""
+        span = max(self.high - self.low, 1e-9)
+        lengths: NDArray[np.float64] = np.clip((self.values - self.low) / span, 0.02, 1)
+        return lengths
+
+
+class QMeter:
+    """Makes QValues whose range is that of the last steps: small differences are what decides.
+
+    Args:
+        names: of the actions, [A].
+    """
+
+    def __init__(self, names: list[str]) -> None:
+        self.names = names
+        self._ranges: deque[tuple[float, float]] = deque(maxlen=Q_MEMORY)
+
+    def read(self, values: NDArray[np.float32], action: int) -> QValues:
+        """Take in the Q-values [A] of the next state."""
+        self._ranges.append((float(values.min()), float(values.max())))
+        lows, highs = zip(*self._ranges, strict=True)
+        return QValues(values, self.names, action, min(lows), max(highs))
+
+
+class Scene(NamedTuple):
+    """All that a display shows at one moment."""
+
+    screen: Picture  # the game's own pixels
+    pixel_aspect: float  # width over height of one of them
+    status: str = ""  # one line
+    q_values: QValues | None = None
+    state: NDArray[Any] | None = None  # uint8 [H, h, w] what the network sees
+    help: tuple[tuple[str, str], ...] = ()  # (key, what it does)
+
+
+def draw(scene: Scene, width: int, height: int) -> Picture:
+    """Return the scene as a picture of ``width`` x ``height`` pixels, as a window shows it."""
+    picture = np.full((height, width, 3), BACKGROUND, np.uint8)
+    panel = scene.q_values is not None or scene.state is not None
+    panel_width = min(PANEL_WIDTH, width // 3) if panel else 0
+    room = picture[: max(height - STATUS_HEIGHT, 1), : width - panel_width]
+
+    h, w = scene.screen.shape[:2]
+    scale = min(room.shape[0] / h, room.shape[1] / (w * scene.pixel_aspect))
+    size = max(int(h * scale), 1), max(int(w * scene.pixel_aspect * scale), 1)
+    top, left = (room.shape[0] - size[0]) // 2, (room.shape[1] - size[1]) // 2
+    room[top : top + size[0], left : left + size[1]] = enlarge(scene.screen, *size)
+
+    if panel:
+        draw_panel(picture[: height - STATUS_HEIGHT, width - panel_width :], scene)
+    if scene.help:
+        _draw_help(room, scene.help)
+    write(picture, scene.status, MARGIN, height - 9, TEXT)
+    return picture
+
+
+def enlarge(screen: Picture, height: int, width: int) -> Picture:
+    """Scale a picture with sharp pixels."""
+    scaled: Any = cv2.resize(screen, (width, height), interpolation=cv2.INTER_NEAREST)
+    return scaled  # type: ignore[no-any-return]
+
+
+def draw_panel(panel: Picture, scene: Scene) -> None:
+    """Draw the Q-values and below them what the network sees into ``panel``, a view."""
+    height, width = panel.shape[:2]
+    y = MARGIN
+    if scene.q_values is not None:
+        q = scene.q_values
+        pitch = min(LINE_HEIGHT, max((height - 2 * MARGIN) // len(q.names), 8))
+        left, room = width * 9 // 20, width * 7 // 20  # of the bars, between names and numbers
+        for action, name in enumerate(q.names):
+            colour = CHOSEN if action == q.action else BAR
+            right = left + round(room * float(q.lengths()[action]))
+            cv2.rectangle(panel, (left, y + 2), (right, y + pitch - 3), colour, cv2.FILLED)
+            baseline, size = y + pitch - 5, min(13, pitch - 3)
+            write(panel, name, MARGIN, baseline, TEXT, size)
+            write(panel, f"{q.values[action]:.3g}", left + room + MARGIN, baseline, TEXT, size)
+            y += pitch
+        y += MARGIN
+    if scene.state is not None:
+        frames = scene.state if scene.state.ndim == 3 else scene.state[:0]
+        side = (width - 3 * MARGIN) // 2
+        for index, frame in enumerate(frames):
+            column, row = index % 2, index // 2
+            top, left = y + row * (side + MARGIN), MARGIN + column * (side + MARGIN)
+            if side < 1 or top + side > height:
+                break
+            grey = enlarge(frame, side, side)
+            panel[top : top + side, left : left + side] = grey[:, :, None]
+
+
+def _draw_help(room: Picture, lines: tuple[tuple[str, str], ...]) -> None:
+    """Write the keys over the game, on a darkened ground."""
+    height, width = len(lines) * LINE_HEIGHT + 2 * MARGIN, 330
+    box = room[MARGIN : MARGIN + height, MARGIN : MARGIN + width]
+    box //= 5
+    for index, (key, meaning) in enumerate(lines):
+        y = MARGIN + (index + 1) * LINE_HEIGHT - 6
+        write(box, key, MARGIN, y, CHOSEN)
+        write(box, meaning, MARGIN + 80, y, TEXT)
+
+
+def write(
+    picture: Picture, text: str, x: int, y: int, colour: tuple[int, ...], size: int = 15
+) -> None:
+    """Write ``text`` with its baseline at ``y``, in letters of ``size`` pixels."""
+    if text and size > 0:
+        cv2.putText(picture, text, (x, y), colour, _FONT, size)
+
+
+_FONT: Any = cv2.FontFace("sans")

@@ -1,0 +1,80 @@
+"""Window: a game in a window of its own, by pygame."""
+
+from __future__ import annotations
+
+import pygame
+
+from simple_dqn.errors import UsageError
+from simple_dqn.watch.display import QUIT, Display
+from simple_dqn.watch.joystick import DOWN, FIRE, LEFT, RIGHT, UP
+from simple_dqn.watch.scene import STATUS_HEIGHT, Scene, draw
+
+SIZE = (840, 630 + STATUS_HEIGHT)  # pixels: three rows for one of the game, and the status
+LEAST = (160, 120)
+
+JOYSTICK = {
+    pygame.K_UP: UP,
+    pygame.K_DOWN: DOWN,
+    pygame.K_LEFT: LEFT,
+    pygame.K_RIGHT: RIGHT,
+    pygame.K_SPACE: FIRE,
+}
+
+
+class Window(Display):
+    """A resizable window.
+
+    Raises:
+        UsageError: it cannot be opened.
+    """
+
+    def __init__(self, title: str) -> None:
+        try:
+            pygame.display.init()
+            self._surface = pygame.display.set_mode(SIZE, pygame.RESIZABLE)
+        except pygame.error as error:
+            raise UsageError(f"cannot open a window ({error}): try --display terminal") from None
+        pygame.display.set_caption(title)
+        self._held: dict[int, str] = {}  # key -> of the joystick
+        self._tapped: set[str] = set()
+
+    def keys(self) -> list[str]:
+        """See Display."""
+        pressed = []
+        for event in pygame.event.get():
+            if event.type == pygame.QUIT:
+                pressed.append(QUIT)
+            elif event.type == pygame.KEYDOWN and event.key == pygame.K_ESCAPE:
+                pressed.append("escape")
+            elif event.type == pygame.KEYDOWN:
+                # A character counts wherever the keyboard's layout has it.
+                part = JOYSTICK.get(event.key, event.unicode)
+                if event.key in JOYSTICK or part.isdecimal():
+                    self._held[event.key] = part
+                    self._tapped.add(part)
+                elif part:
+                    pressed.append(part.lower())
+            elif event.type == pygame.KEYUP:
+                self._held.pop(event.key, None)
+            elif event.type == pygame.WINDOWFOCUSLOST:
+                self._held.clear()
+        return pressed
+
+    def joystick(self) -> set[str]:
+        """See Display."""
+        held, self._tapped = self._tapped.union(self._held.values()), set()
+        return held
+
+    def draw(self, scene: Scene) -> None:
+        """See Display."""
+        width, height = (
+            max(*pair) for pair in zip(self._surface.get_size(), LEAST, strict=True)
+        )  # fmt: skip
+        picture = draw(scene, width, height)
+        surface = pygame.image.frombuffer(picture.tobytes(), (width, height), "RGB")
+        self._surface.blit(surface, (0, 0))
+        pygame.display.flip()
+
+    def close(self) -> None:
+        """See Display."""
+        pygame.display.quit()

@@ -1,0 +1,295 @@
+"""The player, with a scripted keyboard and a clock of our own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from simple_dqn.agent import Agent
+from simple_dqn.environment import Environment
+from simple_dqn.state_buffer import StateBuffer
+from simple_dqn.structures import Step
+from simple_dqn.watch import player as module
+from simple_dqn.watch.display import QUIT, Display
+from simple_dqn.watch.player import KEYS, NewGame, Player, Quit
+
+FRAMES_A_STEP = 4
+
+
+class Clock:
+    """Time passes only where the player sleeps or the display draws."""
+
+    now = 50.0
+
+    def sleep(self, seconds: float) -> None:
+        assert seconds >= 0
+        self.now += seconds
+
+
+class Games(Environment):
+    """A game of ``length`` steps; a step is four frames and rewards 1; the screen is its count."""
+
+    def __init__(self, length=5):
+        self.num_envs, self.length = 1, length
+        self.action_meanings = ["NOOP", "FIRE", "RIGHT", "LEFT"]
+        self.observation_shape, self.observation_dtype = (2, 2), np.dtype(np.uint8)
+        self.actions, self.frames, self.steps, self.restarts = [], 0, 0, 0
+        self.lives = [3]
+
+    def frame(self):
+        self.frames += 1
+        for listener in self.on_frame:
+            listener(np.full((210, 160, 3), self.frames % 256, np.uint8), np.zeros(512, np.uint8))
+
+    def restart(self, lanes=None):
+        self.steps, self.restarts = 0, self.restarts + 1
+        self.frame()
+        return np.zeros((1, 2, 2), np.uint8)
+
+    def act(self, actions):
+        self.actions.append(int(actions[0]))
+        for _ in range(FRAMES_A_STEP):
+            self.frame()
+        self.steps += 1
+        over = np.array([self.steps == self.length])
+        return Step(
+            np.full((1, 2, 2), self.steps % 256, np.uint8), np.ones(1, np.float32), over,
+            np.array([False]), over,
+        )  # fmt: skip
+
+
+class Network:
+    """Always prefers RIGHT, action 2."""
+
+    def predict(self, states):
+        return np.array([[0.0, 0.1, 0.9, 0.2]], np.float32)
+
+
+class Script(Display):
+    """Presses keys at given frames: {number of the frame: keys}; a set is held from then on."""
+
+    def __init__(self, clock, environment, keys, drawing=0.0, forever=False):
+        self.clock, self.environment, self.script = clock, environment, dict(keys)
+        self.held: set[str] = set()
+        self.scenes, self.times, self.closed = [], [], False
+        self.drawing = drawing
+        self.idle = 0
+
+    def keys(self):
+        pressed = self.script.pop(self.environment.frames, [])
+        if isinstance(pressed, set):
+            self.held, pressed = pressed, []
+        self.idle += 1
+        return [pressed] if isinstance(pressed, str) else pressed
+
+    def joystick(self):
+        return self.held
+
+    def draw(self, scene):
+        self.scenes.append(scene)
+        self.times.append(self.clock.now)
+        self.clock.now += self.drawing
+
+    def close(self):
+        self.closed = True
+
+
+class Play:
+    """An agent with a player, a script of keys and a clock."""
+
+    def __init__(self, monkeypatch, keys=(), length=5, has_network=True, speaker=None, drawing=0.0):
+        self.clock = Clock()
+        monkeypatch.setattr(module.time, "perf_counter", lambda: self.clock.now)
+        monkeypatch.setattr(module.time, "sleep", self.clock.sleep)
+        self.environment = Games(length)
+        self.display = Script(self.clock, self.environment, keys, drawing)
+        self.agent = Agent(
+            self.environment, None, Network(), StateBuffer(1, 4, (2, 2), np.uint8),
+            exploration_rate_start=1, exploration_rate_end=1, exploration_decay_steps=1,
+            exploration_rate_test=0, train_frequency=4, train_repeat=1, batch_size=32,
+            target_steps=0, rng=np.random.default_rng(0),
+        )  # fmt: skip
+        self.player = Player(self.agent, self.display, speaker, has_network)
+        self.agent.callbacks.append(self.player)
+
+    def status(self, index=-1) -> str:
+        return self.display.scenes[index].status
+
+
+def test_m_takes_over_and_gives_back(monkeypatch):
+    # Frame 1 is the restart; step k is frames 4k-2 to 4k+1.
+    keys = {5: ["m"], 9: {"LEFT"}, 17: {"LEFT", "FIRE"}, 21: set(), 25: ["m"]}
+    play = Play(monkeypatch, keys, length=8)
+    play.agent.play(1)
+    # the network; NOOP (nothing held); LEFT, LEFT; LEFT before FIRE; NOOP; the network again
+    assert play.environment.actions == [2, 0, 3, 3, 3, 0, 2, 2]
+    assert play.player.players == {"the network", "you"}
+    assert play.status(20).startswith("you play · score 4 · lives 3 · 1x")
+    assert play.status().startswith("the network plays, ε 0")
+
+
+def test_without_a_network_a_person_plays_from_the_start(monkeypatch):
+    play = Play(monkeypatch, {1: {"RIGHT"}, 6: ["m"], 10: ["q"]}, has_network=False)
+    play.agent.play(1)
+    assert play.environment.actions == [2] * 5
+    assert play.player.players == {"you"}
+    said = {scene.status.rpartition(" · ")[2] for scene in play.display.scenes}
+    assert "there is no network to give back to" in said
+    assert "there is no network, so there are no Q-values" in said
+
+
+@pytest.mark.parametrize(("keys", "speed"), [([], 1), (["s"], 2), (["a", "a"], 1 / 4)])
+def test_frames_come_at_the_games_own_rate_times_the_speed(monkeypatch, keys, speed):
+    play = Play(monkeypatch, {1: keys}, length=20)
+    play.player.on_phase_end = lambda agent: None
+    play.agent.play(1)
+    seconds = play.display.times[-1] - play.display.times[0]
+    assert seconds == pytest.approx(80 / (60 * speed), rel=0.03)
+    assert f"{round(60 * speed)} frames/s" in play.status()
+    assert len(play.display.scenes) == pytest.approx(81 if speed <= 1 else 41, abs=1)
+
+
+def test_a_slow_display_costs_frames_of_the_picture_not_of_the_game(monkeypatch):
+    play = Play(monkeypatch, length=30, drawing=0.025)  # 40 pictures a second at best
+    play.player.on_phase_end = lambda agent: None
+    before = play.clock.now
+    play.agent.play(1)
+    assert play.clock.now - before == pytest.approx(120 / 60, rel=0.1)
+    assert 50 < len(play.display.scenes) < 80
+
+
+def test_pause_and_single_steps(monkeypatch):
+    play = Play(monkeypatch, {5: "p"}, length=4)
+    waited = []
+
+    def keys():
+        """While the game stands: n after a second, again after two, then p."""
+        script = play.display.script.pop(play.environment.frames, [])
+        if play.player._paused and not script:
+            waited.append(play.environment.frames)
+            script = {30: ["n"], 60: ["n"], 90: ["p"]}.get(len(waited), [])
+        return list(script)
+
+    monkeypatch.setattr(play.display, "keys", keys)
+    play.agent.play(1)
+    assert play.environment.actions == [2] * 4
+    assert set(waited[:30]) == {5}  # nothing moves
+    assert waited.count(9) >= 25  # one step is four frames
+    assert waited.count(13) >= 25
+    assert any("paused" in scene.status for scene in play.display.scenes)
+
+
+def test_q_shows_the_values_and_the_action_that_is_done(monkeypatch):
+    play = Play(monkeypatch, {1: "q", 9: ["m"], 13: {"LEFT"}, 17: "q"}, length=6)
+    play.agent.play(1)
+    shown = [scene.q_values for scene in play.display.scenes]
+    assert shown[0] is None
+    assert shown[-1] is None
+    first = next(q for q in shown if q is not None)
+    assert first.values == pytest.approx([0, 0.1, 0.9, 0.2])
+    assert (first.names, first.action) == (["NOOP", "FIRE", "RIGHT", "LEFT"], 2)
+    assert {q.action for q in shown if q is not None} == {2, 0, 3}
+
+
+def test_v_shows_the_state_and_h_the_keys(monkeypatch):
+    play = Play(monkeypatch, {1: ["v", "h"], 13: ["h"]}, length=6)
+    play.agent.play(1)
+    states = [scene.state for scene in play.display.scenes if scene.state is not None]
+    assert states[0].shape == (4, 2, 2)
+    helps = [scene.help for scene in play.display.scenes]
+    assert dict(helps[4]) == KEYS
+    assert helps[-1] == ()
+
+
+def test_r_gives_the_game_up_and_the_score_begins_at_0(monkeypatch):
+    play = Play(monkeypatch, {10: ["r"]}, length=5)
+    with pytest.raises(NewGame):
+        play.agent.play(1)
+    play.agent.play(1)
+    assert play.environment.restarts == 2
+    assert "score 5" in play.status()
+    assert "game over" in play.status()
+
+
+@pytest.mark.parametrize("key", ["escape", QUIT])
+def test_leaving(monkeypatch, key):
+    play = Play(monkeypatch, {7: [key]})
+    with pytest.raises(Quit):
+        play.agent.play(1)
+    assert not play.display.closed  # whoever opened it closes it
+    play.player.close()
+    assert play.display.closed
+    play.player.close()  # twice is once
+
+
+def test_a_games_end_can_be_seen_for_a_while_or_until_a_key(monkeypatch):
+    play = Play(monkeypatch, length=2)
+    play.agent.play(1)
+    assert play.clock.now - play.display.times[8] == pytest.approx(module.LAST_LOOK, abs=0.1)
+    impatient = Play(monkeypatch, length=2)
+    keys = impatient.display.keys
+    monkeypatch.setattr(
+        impatient.display, "keys",
+        lambda: ["h"] if impatient.player._note == "game over" else keys(),
+    )  # fmt: skip
+    impatient.agent.play(1)
+    assert impatient.clock.now - impatient.display.times[8] < 0.2
+
+
+class Mute:
+    volume = 0.5
+
+    def __init__(self):
+        self.played = []
+
+    def play(self, samples, seconds):
+        self.played.append((len(samples), seconds))
+
+    def change_volume(self, by):
+        self.volume += by
+
+    def close(self):
+        pass
+
+
+def test_sound_goes_with_every_frame_and_brackets_change_the_volume(monkeypatch):
+    speaker = Mute()
+    play = Play(monkeypatch, {1: ["]"], 5: ["[", "["], 9: ["s"]}, length=4, speaker=speaker)
+    play.agent.play(1)
+    assert speaker.volume == pytest.approx(0.4)
+    heard = [seconds for count, seconds in speaker.played if count]
+    assert len(heard) == 17
+    assert heard[:9] == pytest.approx([1 / 60] * 9)
+    assert heard[9:] == pytest.approx([1 / 120] * 8)
+    assert any("volume 40%" in scene.status for scene in play.display.scenes)
+    silent = Play(monkeypatch, {1: ["]"]})
+    silent.agent.play(1)
+    assert any("there is no sound" in scene.status for scene in silent.display.scenes)
+
+
+def test_while_testing_nobody_takes_over_and_escape_closes_only_the_display(monkeypatch):
+    keys = {5: ["m", "r"], 9: {"LEFT"}, 13: ["h"], 41: ["escape"]}
+    play = Play(monkeypatch, keys, length=5)
+    frame = play.environment.frame
+    monkeypatch.setattr(play.environment, "frame", lambda: (play.clock.sleep(0.04), frame()))
+    play.agent.test(games=3)
+    assert play.environment.actions == [2] * 15
+    assert play.display.closed
+    assert play.environment.on_frame == ()
+    assert any("r is for playing" in scene.status for scene in play.display.scenes)
+    assert {"m", "r", "["}.isdisjoint(dict(next(s.help for s in play.display.scenes if s.help)))
+    assert play.status().startswith("test, ε 0.000 · score 4")  # of the second game
+    assert play.clock.now == pytest.approx(50 + 0.04 * play.environment.frames)  # no waiting
+
+
+def test_watching_a_test_draws_at_most_30_times_a_second(monkeypatch):
+    play = Play(monkeypatch, length=1000)
+    act = play.environment.act
+
+    def slow(actions):
+        play.clock.now += 0.004
+        return act(actions)
+
+    monkeypatch.setattr(play.environment, "act", slow)
+    play.agent.test(games=1)
+    assert len(play.display.scenes) == pytest.approx(4 * 30, rel=0.15)

@@ -1,0 +1,93 @@
+"""Pictures of a scene: geometry and pixels worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from simple_dqn.watch.scene import (
+    BACKGROUND,
+    BAR,
+    CHOSEN,
+    STATUS_HEIGHT,
+    QMeter,
+    Scene,
+    draw,
+    enlarge,
+)
+
+RED = np.zeros((210, 160, 3), np.uint8)
+RED[:, :, 0] = 200
+
+
+def box(picture, colour):
+    """(top, bottom, left, right) of the pixels of a colour."""
+    rows, columns = np.nonzero((picture == colour).all(axis=-1))
+    return rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
+
+
+def test_enlarging_repeats_pixels():
+    screen = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
+    assert (enlarge(screen, 8, 21) == screen.repeat(4, axis=0).repeat(7, axis=1)).all()
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((840, 630 + STATUS_HEIGHT), (0, 630, 0, 840)),  # 160x210 pixels of 7:4 are 4:3
+        ((1000, 630 + STATUS_HEIGHT), (0, 630, 80, 920)),
+        ((840, 830 + STATUS_HEIGHT), (100, 730, 0, 840)),
+    ],
+)
+def test_the_game_fills_the_window_in_its_aspect(size, expected):
+    picture = draw(Scene(RED, 7 / 4), *size)
+    assert picture.shape == (size[1], size[0], 3)
+    assert box(picture, (200, 0, 0)) == expected
+
+
+@pytest.mark.parametrize("size", [(160, 120), (161, 121), (300, 60), (2000, 300)])
+def test_any_size_can_be_drawn(size):
+    q = QMeter([str(a) for a in range(18)]).read(np.arange(18, dtype=np.float32), 3)
+    state = np.full((4, 84, 84), 77, np.uint8)
+    scene = Scene(RED, 7 / 4, "status", q, state, (("h", "help"),) * 15)
+    assert draw(scene, *size).shape == (size[1], size[0], 3)
+
+
+def test_bars_are_as_long_as_the_values_in_the_range_of_the_last_steps():
+    meter = QMeter(["NOOP", "FIRE", "LEFT"])
+    meter.read(np.array([0, 1, 5], np.float32), 2)
+    q = meter.read(np.array([1.25, 2.5, 5], np.float32), 1)
+    assert (q.low, q.high) == (0, 5)
+    assert q.lengths() == pytest.approx([0.25, 0.5, 1])
+    for _ in range(60):  # what is longer ago does not count any more
+        q = meter.read(np.array([2, 3, 4], np.float32), 1)
+    assert (q.low, q.high) == (2, 4)
+    assert q.lengths() == pytest.approx([0.02, 0.5, 1])
+
+    picture = draw(Scene(RED, 7 / 4, q_values=q), 1120, 700)
+    assert box(picture, (200, 0, 0))[3] <= 1120 - 280  # the panel covers nothing of the game
+    _, _, left, half = box(picture, CHOSEN)
+    _, _, _, full = box(picture, BAR)
+    assert half - left == pytest.approx((full - left) / 2, abs=1)
+
+
+def test_the_panel_shows_what_the_network_sees_oldest_first():
+    state = np.arange(1, 5, dtype=np.uint8)[:, None, None] * np.full((84, 84), 50, np.uint8)
+    panel = draw(Scene(RED, 7 / 4, state=state), 1120, 700)[:, 1120 - 280 :]
+    boxes = [box(panel, (grey,) * 3) for grey in (50, 100, 150, 200)]
+    tops, lefts = [b[0] for b in boxes], [b[2] for b in boxes]
+    assert tops[0] == tops[1] < tops[2] == tops[3]
+    assert lefts[0] == lefts[2] < lefts[1] == lefts[3]
+    assert {(b[1] - b[0], b[3] - b[2]) for b in boxes} == {(125, 125)}
+
+
+def test_a_vector_state_is_not_drawn():
+    picture = draw(Scene(RED, 1, state=np.zeros((4, 8), np.float32)), 800, 600)
+    assert (picture[:570, 540:] == BACKGROUND).all()
+
+
+def test_the_status_stands_below_the_game():
+    size = (840, 630 + STATUS_HEIGHT)
+    said = draw(Scene(RED, 7 / 4, "you play · ε 0.05"), *size) != draw(Scene(RED, 7 / 4), *size)
+    assert said[630:].any()
+    assert not said[:630].any()

@@ -1,0 +1,73 @@
+"""The window, on SDL's dummy screen: keys come in as events, a scene goes out as pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pygame = pytest.importorskip("pygame")
+
+from simple_dqn.watch.display import QUIT  # noqa: E402
+from simple_dqn.watch.scene import Scene, draw  # noqa: E402
+from simple_dqn.watch.window import SIZE, Window  # noqa: E402
+
+
+@pytest.fixture
+def window(monkeypatch):
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    window = Window("breakout")
+    window.keys()  # those of its opening
+    yield window
+    window.close()
+
+
+def post(kind, **attributes):
+    pygame.event.post(pygame.event.Event(kind, **attributes))
+
+
+def press(key, text=""):
+    post(pygame.KEYDOWN, key=key, unicode=text)
+
+
+def release(key):
+    post(pygame.KEYUP, key=key)
+
+
+def test_characters_are_read_wherever_the_layout_has_them(window):
+    press(pygame.K_a, "a")
+    press(pygame.K_8, "[")  # a German keyboard
+    press(pygame.K_m, "M")  # caps lock
+    press(pygame.K_ESCAPE, "\x1b")
+    press(pygame.K_F5)
+    post(pygame.QUIT)
+    assert window.keys() == ["a", "[", "m", "escape", QUIT]
+    assert window.keys() == []
+
+
+def test_the_joystick_is_what_is_held_or_was_tapped_in_between(window):
+    press(pygame.K_LEFT)
+    press(pygame.K_SPACE, " ")
+    release(pygame.K_SPACE)
+    assert window.keys() == []
+    assert window.joystick() == {"LEFT", "FIRE"}
+    assert window.joystick() == {"LEFT"}
+    press(pygame.K_3, "3")
+    window.keys()
+    assert window.joystick() == {"LEFT", "3"}
+    release(pygame.K_LEFT)
+    release(pygame.K_3)
+    window.keys()
+    assert window.joystick() == set()
+    press(pygame.K_UP)
+    post(pygame.WINDOWFOCUSLOST)  # its release goes to another window
+    window.keys()
+    window.joystick()
+    assert window.joystick() == set()
+
+
+def test_a_scene_fills_the_window(window):
+    screen = np.random.default_rng(0).integers(0, 256, (210, 160, 3), dtype=np.uint8)
+    scene = Scene(screen, 7 / 4, "status")
+    window.draw(scene)
+    shown = pygame.surfarray.array3d(pygame.display.get_surface()).swapaxes(0, 1)
+    assert (shown == draw(scene, *SIZE)).all()
