@@ -1,0 +1,300 @@
+"""Plot: the statistics of one or more runs as a figure, a panel a column.
+
+The random phase comes once, before anything is learnt: a diamond where it ended and, for what is
+measured game by game, a dotted level that the other phases have to leave behind. Of one run, train
+and test have a colour each; of several runs, each label has a colour and each phase a style. Runs
+whose file names differ only in a seed number share a label: their mean, in a band of ± one
+standard deviation.
+"""
+
+from __future__ import annotations
+
+import difflib
+import io
+import logging
+import os
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from simple_dqn.analysis.curves import Curve, Run, make_curve, numbers, read_runs
+from simple_dqn.config import PlotOptions
+from simple_dqn.errors import UsageError
+from simple_dqn.files import write_atomically
+
+logger = logging.getLogger(__name__)
+
+TITLES = {
+    "steps": "steps per phase",
+    "nr_games": "games per phase",
+    "average_reward": "average score per game",
+    "min_game_reward": "lowest score of a game",
+    "max_game_reward": "highest score of a game",
+    "last_exploration_rate": "exploration rate ε at phase end",
+    "total_train_steps": "training steps so far",
+    "replay_memory_count": "transitions in the replay memory",
+    "meanq": "mean max Q of held-out states",
+    "meancost": "mean cost (½δ²) per sample",
+    "weight_updates": "weight updates so far",
+    "total_time": "time since the run began (seconds)",
+    "epoch_time": "duration of the phase (seconds)",
+    "steps_per_second": "steps per second",
+    "std_game_reward": "standard deviation of the scores",
+    "mean_game_steps": "steps per game",
+}
+# Nothing is learnt in the other phases: their cost is written as 0, but there is none.
+ONLY_TRAIN = {"meancost", "weight_updates", "total_train_steps"}
+# Measured game by game: comparable with the random phase, whose length is another.
+PER_GAME = {f for f in TITLES if f.endswith("_game_reward")} | {"average_reward", "mean_game_steps"}
+LOG_RATIO = 10  # a cost that spans more than this gets a logarithmic axis
+
+# Units (size, label) of each x axis: the first that the axis is at least two of, else the last.
+UNITS = {
+    "epoch": ((1, "epoch"),),
+    "total_train_steps": (
+        (1_000_000, "training steps (millions)"),
+        (1_000, "training steps (thousands)"),
+        (1, "training steps"),
+    ),
+    "total_time": ((3600, "time (hours)"), (60, "time (minutes)"), (1, "time (seconds)")),
+}
+
+# Okabe and Ito's colours, which colour-blind eyes tell apart; yellow is too pale on white.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+PHASE_COLORS = {"test": "#0072B2", "train": "#E69F00", "random": "#666666"}  # of a single label
+# Drawn in this order: where train and test agree, as in meanq, the thin line shows on the thick.
+STYLES: dict[str, dict[str, Any]] = {
+    "test": dict(linestyle="-", linewidth=2.0),
+    "train": dict(linestyle="-", linewidth=1.1),
+    "random": dict(linestyle=":", linewidth=1.2, markersize=5),
+}
+FEW_POINTS = 30  # a line of at most so many shows each of them
+RC_PARAMS: Any = {  # which keys there are depends on matplotlib's version
+    "font.size": 12,
+    "axes.titlesize": 13,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.xmargin": 0.02,
+    "grid.color": "#e4e4e4",
+    "svg.hashsalt": "simple_dqn",  # else the names inside are random
+}
+METADATA = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}  # no date
+MOST_PIXELS, LONGEST_SIDE = 100_000_000, 65_535
+
+
+def plot(paths: Sequence[Path], options: PlotOptions, interval: float = 2.0) -> None:
+    """Draw statistics files into one figure; with ``options.follow`` again when one has new rows.
+
+    Args:
+        paths: the files; a last line that is still being written is left out.
+        options: what to draw and where to.
+        interval: seconds between two looks at files that are followed.
+
+    Raises:
+        UsageError: an unknown column, no statistics file, nothing in it yet (unless it is
+            followed), or a figure that cannot be made.
+    """
+    paths = list({os.path.abspath(path): path for path in paths}.values())  # each once
+    fields = parse_fields(options.fields)
+    target = find_target(paths, options)
+    runs = read_runs(paths)
+    for path, run in zip(paths, runs, strict=True):
+        if not run.rows:
+            logger.warning("%s has no row yet: its first phase is still to end", path)
+    try:
+        while True:
+            if any(run.rows for run in runs):
+                figure = draw(runs, fields, options)
+                write_atomically(target, render(figure, target.suffix.lower(), options.dpi))
+                logger.info("plotted %s", target)
+            elif not options.follow:
+                raise UsageError("nothing to plot: wait for the first phase to end, or --follow")
+            if not options.follow:
+                return
+            runs = _wait_for_rows(paths, runs, interval)
+    except KeyboardInterrupt:  # the way to end following
+        if not options.follow:
+            raise
+
+
+def parse_fields(text: str) -> list[str]:
+    """Return the columns that ``text`` names, each once.
+
+    Raises:
+        UsageError: one of them cannot be plotted, or there is none.
+    """
+    fields = list(dict.fromkeys(filter(None, map(str.strip, text.split(",")))))
+    for name in fields or [""]:
+        if name not in TITLES:
+            near = difflib.get_close_matches(name, TITLES, n=2)
+            also = f" (did you mean {' or '.join(near)}?)" if near else ""
+            every = ", ".join(TITLES)
+            raise UsageError(f"--fields: there is no column '{name}' to plot{also}; choose {every}")
+    return fields
+
+
+def find_target(paths: Sequence[Path], options: PlotOptions) -> Path:
+    """Return the file to write: ``png_file``, or the first CSV file's name with .png.
+
+    Raises:
+        UsageError: a format that we do not write, a folder, one of the files, too many pixels.
+    """
+    target = Path(options.png_file) if options.png_file else paths[0].with_suffix(".png")
+    if target.suffix.lower() not in METADATA:
+        raise UsageError(f"--png_file ends in .png, .svg or .pdf, not as '{target}' does")
+    if target.is_dir():
+        raise UsageError(f"--png_file '{target}' is a folder: name a file in it")
+    if target.exists() and any(path.exists() and target.samefile(path) for path in paths):
+        raise UsageError(f"the figure would replace the statistics '{target}': give a --png_file")
+    width = int(options.dpi * options.figure_width)
+    height = int(options.dpi * options.figure_height)
+    if width * height > MOST_PIXELS or max(width, height) > LONGEST_SIDE:
+        raise UsageError(f"{width} x {height} pixels are too many: give a lower --dpi")
+    return target
+
+
+def draw(runs: Sequence[Run], fields: Sequence[str], options: PlotOptions) -> Figure:
+    """Return the figure: a panel a field, and a legend above them.
+
+    Raises:
+        UsageError: no file has one of the columns.
+    """
+    for field in fields:
+        if not any(row[field] for run in runs for row in run.rows):
+            raise UsageError(f"--fields: no file has the column {field}; older ones lack it")
+    families: dict[str, list[Run]] = {}
+    for run in runs:
+        if run.rows:
+            families.setdefault(run.label, []).append(run)
+    x = np.concatenate([numbers(run.rows, options.x_axis)[0] for run in runs])
+    largest = max(x[np.isfinite(x)], default=0)
+    units = UNITS[options.x_axis]
+    size, x_label = next((unit for unit in units if largest >= 2 * unit[0]), units[-1])
+    colors = _pick_colors(len(families))
+
+    with matplotlib.rc_context(RC_PARAMS):
+        layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)
+        figure = Figure((options.figure_width, options.figure_height), layout=layout)
+        rows = int(len(fields) ** 0.5)
+        columns = -(-len(fields) // rows)
+        first: Axes | None = None
+        for number, field in enumerate(fields, start=1):
+            axes = figure.add_subplot(rows, columns, number, sharex=first, title=TITLES[field])
+            first = first or axes
+            for family, color in zip(families.values(), colors, strict=True):
+                for phase in ("train",) if field in ONLY_TRAIN else STYLES:
+                    curve = make_curve(family, phase, field, options.x_axis)
+                    if len(curve.x):
+                        scaled = curve._replace(x=curve.x / size)
+                        _draw_phase(axes, scaled, phase, color[phase], field in PER_GAME)
+            axes.set_xlabel(x_label)
+            if options.x_axis == "epoch":
+                axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            values = np.concatenate([[], *(line.get_ydata() for line in axes.get_lines())])
+            if not len(values):
+                axes.text(0.5, 0.5, "no value yet", transform=axes.transAxes, ha="center")
+            elif field == "meancost" and 0 < LOG_RATIO * values.min() < values.max():
+                axes.set_yscale("log")
+        _add_legend(figure, families, colors)
+    return figure
+
+
+def render(figure: Figure, suffix: str, dpi: int) -> bytes:
+    """Return the figure as a .png, .svg or .pdf file; equal figures give equal bytes.
+
+    Raises:
+        UsageError: the figure is too small for its panels.
+    """
+    data = io.BytesIO()
+    with matplotlib.rc_context(RC_PARAMS), warnings.catch_warnings():
+        warnings.filterwarnings("error", "constrained_layout not applied")
+        try:
+            figure.savefig(data, format=suffix[1:], dpi=dpi, metadata=METADATA[suffix])
+        except UserWarning:
+            raise UsageError(
+                "the panels do not fit: give a larger --figure_width and --figure_height"
+            ) from None
+    return data.getvalue()
+
+
+def _pick_colors(labels: int) -> list[dict[str, Any]]:
+    """Return {phase: colour} for each label."""
+    if labels == 1:
+        return [PHASE_COLORS]
+    spread: Any = matplotlib.colormaps["viridis"]  # for more than Okabe and Ito have
+    colors = COLORS[:labels] if labels <= len(COLORS) else spread(np.linspace(0, 0.95, labels))
+    return [dict.fromkeys(STYLES, color) for color in colors]
+
+
+def _draw_phase(axes: Axes, curve: Curve, phase: str, color: Any, per_game: bool) -> None:
+    """Draw the line of a phase with its band, or the point and the level of the random one."""
+    if phase == "random":
+        level = curve.mean.mean()
+        axes.plot([curve.x.mean()], [level], "D", color=color, markersize=5)
+        if per_game:
+            axes.axhline(level, color=color, **STYLES[phase])
+        return
+    marker = "o" if len(curve.x) <= FEW_POINTS else ""
+    axes.plot(curve.x, curve.mean, color=color, marker=marker, markersize=4, **STYLES[phase])
+    if curve.std.any():
+        low, high = curve.mean - curve.std, curve.mean + curve.std
+        axes.fill_between(curve.x, low, high, color=color, alpha=0.18, linewidth=0)
+
+
+def _add_legend(
+    figure: Figure, families: dict[str, list[Run]], colors: list[dict[str, Any]]
+) -> None:
+    """Explain colours, styles and bands above the panels; a single label becomes the title."""
+    handles: list[Line2D | Patch] = []
+    several = len(families) > 1
+    shown = [_plain(label) for label in families]
+    for name, runs, color in zip(shown, families.values(), colors, strict=True):
+        seeds = f"mean ± std of {len(runs)} seeds" if len(runs) > 1 else ""
+        if several:
+            text = f"{name} ({seeds})" if seeds else name
+            handles.append(Line2D([], [], color=color["test"], linewidth=4, label=text))
+        elif seeds:
+            handles.append(Patch(color="0.4", alpha=0.3, linewidth=0, label=seeds))
+    there = {row["phase"] for runs in families.values() for run in runs for row in run.rows}
+    for phase in filter(there.__contains__, STYLES):
+        tone = "0.25" if several else PHASE_COLORS[phase]
+        marker = "D" if phase == "random" else ""
+        handles.append(Line2D([], [], color=tone, marker=marker, **STYLES[phase], label=phase))
+    widest = 55 + 7 * max(len(str(handle.get_label())) for handle in handles)  # points, about
+    figure.legend(
+        handles=handles,
+        title=None if several else shown[0],
+        title_fontsize="large",
+        loc="outside upper center",
+        ncols=max(1, min(len(handles), int(72 * figure.get_figwidth() / widest))),
+        frameon=False,
+    )
+
+
+def _plain(label: str) -> str:
+    """Return the label so that matplotlib reads no formula in it, nor hides it for its _."""
+    return (" " if label.startswith("_") else "") + label.replace("$", r"\$")
+
+
+def _wait_for_rows(paths: Sequence[Path], old: list[Run], interval: float) -> list[Run]:
+    """Return the runs as soon as they have other rows than the ``old`` ones."""
+    while True:
+        time.sleep(interval)
+        try:
+            if (runs := read_runs(paths)) != old:
+                return runs
+        except UsageError as error:  # a file is just being replaced
+            logger.debug("%s", error)
