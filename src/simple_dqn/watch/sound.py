@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-import time
 
 import numpy as np
 from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
 
-RING = 1.0  # seconds of sound that the mixer goes round
-LEAD = 0.08  # seconds that we write ahead of what is heard: less stutters, more lags
-RESTART = 20.0  # seconds after which the mixer's clock and ours may differ enough to hear
+BUFFER = 512  # samples that the mixer makes at a time: a frame of ALE's at normal speed
+CHUNK = 2 * BUFFER  # the least that is handed to it: smaller is earlier, larger is safer
+LONGEST_WAIT = 4 * BUFFER  # samples that may wait behind; more is too late to be heard
 
 
 def open_speaker(rate: int) -> Speaker | None:
@@ -27,9 +26,9 @@ def open_speaker(rate: int) -> Speaker | None:
 class Speaker:
     """Plays a stream of samples.
 
-    The mixer plays whole sounds, and one queued behind another begins late, with a click. So it
-    gets a single sound of one second that it repeats for ever, and we write into its memory
-    just ahead of where it reads: a ring. What has been heard is silenced for the next round.
+    The mixer plays one sound and keeps one queued, which begins with the buffer after the one in
+    which the first ends. So sounds of whole buffers follow one another without a gap. It takes
+    them at its own device's pace: what it has no use for is dropped, what is missing is silence.
 
     Args:
         rate: samples a second at normal speed.
@@ -47,37 +46,33 @@ class Speaker:
         self.rate = rate
         self.volume = 1.0
         try:
-            pygame.mixer.init(frequency=rate, size=-16, channels=1, buffer=512, allowedchanges=0)
+            pygame.mixer.init(rate, size=-16, channels=1, buffer=BUFFER, allowedchanges=0)
         except pygame.error as error:
             raise OSError(str(error)) from None
         self._mixer = pygame.mixer
-        self._sound = pygame.mixer.Sound(bytes(2 * round(RING * rate)))
-        self._ring: NDArray[np.int16] = pygame.sndarray.samples(self._sound)  # its own memory
-        self._silenced = self._written = 0  # samples since the start
-        self._restart()
+        self._channel = pygame.mixer.Channel(0)
+        self._waiting = np.empty(0, np.int16)
 
     def play(self, samples: NDArray[np.uint8], seconds: float) -> None:
         """Append ``samples``, around 128, to be heard for ``seconds``: faster is higher.
 
-        Returns at once. Call it without samples while nothing happens, so that there is silence.
-        A game too fast to hear is silent.
+        Returns at once. A game too fast to hear is silent.
         """
-        lead, quiet = round(LEAD * self.rate), not (samples != 128).any()
-        if quiet and self._heard() > RESTART * self.rate:
-            self._restart()
-        heard = self._heard()
-        self._write(self._silenced, np.zeros(heard - self._silenced, np.int16))
-        self._silenced = heard
-
-        self._written = max(self._written, heard + lead // 2)  # the game was held up
         count = round(seconds * self.rate)
-        if count < len(samples) // 8 or self._written + count > heard + 3 * lead:
-            return
-        if not quiet:
+        if len(samples) and count >= len(samples) // 8:
             # Nearest samples will do: the console makes square waves and noise.
             stretched = samples[np.arange(count) * len(samples) // count].astype(np.int16)
-            self._write(self._written, (stretched - 128) * 256)
-        self._written += count
+            self._waiting = np.concatenate([self._waiting, (stretched - 128) * 256])
+        whole = len(self._waiting) // BUFFER * BUFFER
+        idle = not self._channel.get_busy()
+        if whole >= CHUNK and (idle or self._channel.get_queue() is None):
+            chunk, self._waiting = np.split(self._waiting, [whole])
+            # What was queued just when the one before it ended is never begun: play replaces it.
+            begin = self._channel.play if idle else self._channel.queue
+            begin(self._mixer.Sound(chunk.tobytes()))
+            self._channel.set_volume(self.volume)  # a new sound begins at full volume
+        elif whole > max(LONGEST_WAIT, count):
+            self._waiting = self._waiting[whole - CHUNK :]
 
     def change_volume(self, by: float) -> None:
         """Make it louder or quieter, within 0 and 1."""
@@ -87,21 +82,3 @@ class Speaker:
     def close(self) -> None:
         """Fall silent and give the device back."""
         self._mixer.quit()
-
-    def _restart(self) -> None:
-        """Begin a round anew: from now on we know where the mixer reads."""
-        self._sound.stop()
-        self._ring[:] = 0
-        self._channel = self._sound.play(loops=-1)
-        self._channel.set_volume(self.volume)
-        self._start = time.perf_counter()
-        self._silenced = self._written = 0
-
-    def _heard(self) -> int:
-        """Samples that have been heard since the start, by our clock."""
-        return int((time.perf_counter() - self._start) * self.rate)
-
-    def _write(self, start: int, samples: NDArray[np.int16]) -> None:
-        """Write into the ring behind the first ``start`` samples since the start."""
-        samples = samples[-len(self._ring) :]
-        self._ring[np.arange(start, start + len(samples)) % len(self._ring)] = samples
