@@ -419,7 +419,7 @@ def test_training_imports_no_window_plot_or_browser_package(tmp_path):
     code = (
         "import sys; from simple_dqn.main import main\n"
         f"assert main(['train', 'pong', *{SMALL!r}]) == 0\n"
-        "bad = 'pygame av matplotlib bokeh captum tensorboard PIL'.split()\n"
+        "bad = 'pygame av blessed matplotlib bokeh captum tensorboard PIL'.split()\n"
         "print([m for m in bad if m in sys.modules])"
     )
     result = subprocess.run(

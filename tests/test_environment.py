@@ -283,8 +283,11 @@ def test_modes_and_difficulties(breakout):
 
 def test_listeners_get_every_emulator_frame_and_its_sound(breakout):
     heard = []
-    env = make(breakout, sound=True, num_envs=2)
-    env.on_frame = (lambda *frame: heard.append(frame), lambda screen, _: screen.fill(0))
+    env = make(breakout, audible=True, num_envs=2)
+    env.on_frame = (
+        lambda env: heard.append((env.screen(), env.sound())),
+        lambda env: env.screen().fill(0),
+    )
     env.restart()
     own = bare(breakout)
     own_frames = [own.act(0) or own.getScreenRGB()]

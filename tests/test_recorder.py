@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import wave
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -23,14 +24,27 @@ from simple_dqn.watch.recorder import (  # noqa: E402
 from tests.test_environment import make  # noqa: E402
 
 
+class Frame(NamedTuple):
+    """An environment at one moment."""
+
+    picture: np.ndarray
+    samples: np.ndarray
+
+    def screen(self):
+        return self.picture
+
+    def sound(self):
+        return self.samples
+
+
 @pytest.fixture(scope="module")
 def game(breakout):
     """The frames and sounds of two seconds of Breakout, from the start of a ball's flight."""
     frames = []
-    env = make(breakout, sound=True)
+    env = make(breakout, audible=True)
     env.training = False
     env.restart()
-    env.on_frame = (lambda *frame: frames.append(frame),)
+    env.on_frame = (lambda env: frames.append(Frame(env.screen(), env.sound())),)
     for action in [1, *[2] * 8, *[3] * 16, *[0] * 5]:
         env.act(np.array([action]))
     return frames
@@ -39,8 +53,8 @@ def game(breakout):
 def test_a_video_has_every_frame_with_its_pixels_and_sound_in_time(game, tmp_path):
     path = tmp_path / "game.mp4"
     video = Video(path, 60, 60 * 512, Film(4, 7 / 4, None))
-    for screen, sound in game:
-        video(screen, sound)
+    for frame in game:
+        video(frame)
     video.close()
     assert video.frames == len(game) == 120
 
@@ -73,7 +87,7 @@ def test_a_video_has_every_frame_with_its_pixels_and_sound_in_time(game, tmp_pat
 def test_a_silent_game_makes_a_silent_video(tmp_path):
     video = Video(tmp_path / "a.mp4", 30, 0, Film(1, 1, None))
     for grey in range(10):
-        video(np.full((41, 61, 3), 20 * grey, np.uint8), np.empty(0, np.uint8))
+        video(Frame(np.full((41, 61, 3), 20 * grey, np.uint8), np.empty(0, np.uint8)))
     video.close()
     with av.open(str(tmp_path / "a.mp4")) as container:
         assert [s.type for s in container.streams] == ["video"]
@@ -109,8 +123,8 @@ def test_a_film_is_the_screen_with_whole_number_scaling(game):
 
 def test_a_gif_has_every_third_frame_and_no_flicker(game, tmp_path):
     gif = Gif(tmp_path / "a.gif", 60, Film(2, 1, None))
-    for screen, sound in game:
-        gif(screen, sound)
+    for frame in game:
+        gif(frame)
     gif.close()
     shown = []
     with Image.open(tmp_path / "a.gif") as image:
@@ -127,9 +141,9 @@ def test_a_gif_has_every_third_frame_and_no_flicker(game, tmp_path):
 
 def test_pictures_and_sound_keep_everything(game, tmp_path):
     pictures, sound = Pictures(tmp_path / "frames", 7 / 4), Sound(tmp_path / "a.wav", 60 * 512)
-    for screen, samples in game:
-        pictures(screen, samples)
-        sound(screen, samples)
+    for frame in game:
+        pictures(frame)
+        sound(frame)
     sound.close()
     files = sorted((tmp_path / "frames").iterdir())
     assert [file.name for file in files[:2]] == ["000000.png", "000001.png"]

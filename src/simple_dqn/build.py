@@ -201,7 +201,7 @@ def make_environment(
         random_starts=starts,
         random_starts_multiple=multiple,
         test_frame_cap=env.test_frame_cap,
-        sound=shown or bool(env.record_sound_filename),
+        audible=shown or bool(env.record_sound_filename),
         **screen,  # type: ignore[arg-type]
     )
 

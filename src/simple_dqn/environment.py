@@ -18,9 +18,6 @@ from simple_dqn.structures import Step
 ALEInterface.setLoggerMode(LoggerMode.Error)  # no banner on every start
 cv2.setNumThreads(1)  # one screen is too little work to share out
 
-# Told each frame of the first game: screen, RGB uint8 [height, width, 3], and its sound, unsigned
-# 8-bit samples around 128, empty where there is none. Both are the listener's to keep.
-FrameListener = Callable[[NDArray[np.uint8], NDArray[np.uint8]], None]
 INTERPOLATIONS = {"area": cv2.INTER_AREA, "linear": cv2.INTER_LINEAR}
 
 
@@ -38,7 +35,8 @@ class Environment(ABC):
         observation_dtype: uint8 for screens, float32 for vectors.
         training: whether training's rules hold (a lost life is a terminal) or a test's (a frame
             cap). The agent sets it at the start of a phase.
-        on_frame: listeners to the frames of the first game, also those inside a frame skip.
+        on_frame: called with the environment after each frame of the first game, also those
+            inside a frame skip; what it shows and sounds like then is ``screen`` and ``sound``.
         frames_per_second: how fast the game runs in real time.
         sound_rate: samples of sound a second; 0 for a silent game.
         pixel_aspect: width of a pixel over its height, as the game was meant to be seen.
@@ -50,7 +48,7 @@ class Environment(ABC):
     observation_shape: tuple[int, ...]
     observation_dtype: np.dtype[Any]
     training: bool = True
-    on_frame: tuple[FrameListener, ...] = ()
+    on_frame: tuple[Callable[[Environment], None], ...] = ()
     frames_per_second: float = 60
     sound_rate: int = 0
     pixel_aspect: float = 1
@@ -71,6 +69,14 @@ class Environment(ABC):
     @abstractmethod
     def act(self, actions: NDArray[np.integer[Any]]) -> Step:
         """Do ``actions`` [N] and return what they led to; the arrays are the caller's to keep."""
+
+    def screen(self) -> NDArray[np.uint8]:
+        """Return what the first game shows now, RGB [height, width, 3], the caller's to keep."""
+        raise NotImplementedError("this environment draws no pictures")
+
+    def sound(self) -> NDArray[np.uint8]:
+        """Return the samples of the first game's last frame, around 128; none if it is silent."""
+        return np.empty(0, np.uint8)
 
     def close(self) -> None:  # noqa: B027 (not every environment holds something)
         """Free what the environment holds: emulators, windows, processes."""
@@ -114,7 +120,7 @@ class ALEEnvironment(Environment):
         random_starts: (least, most) no-op frames of 6, drawn uniformly; (1, 1) is no randomness.
         random_starts_multiple: draw only multiples of this many frames.
         test_frame_cap: frames of 7; 0 for none.
-        sound: whether ``on_frame`` gets sound.
+        audible: whether there is ``sound``.
 
     Raises:
         UsageError: the game has no such mode or difficulty.
@@ -141,7 +147,7 @@ class ALEEnvironment(Environment):
         random_starts: tuple[int, int],
         random_starts_multiple: int,
         test_frame_cap: int,
-        sound: bool = False,
+        audible: bool = False,
     ) -> None:
         self.num_envs = num_envs
         self.frame_skip = frame_skip
@@ -163,7 +169,7 @@ class ALEEnvironment(Environment):
             ale.setInt("frame_skip", 1)  # the skip is ours: pooling wants the last two frames
             ale.setFloat("repeat_action_probability", repeat_action_probability)
             ale.setBool("color_averaging", color_averaging)
-            ale.setBool("sound_obs", sound and lane == 0)
+            ale.setBool("sound_obs", audible and lane == 0)
             ale.loadROM(str(rom))
             if game_mode >= 0:
                 _check_switch(ale.getAvailableModes(), game_mode, "game_mode", rom.stem)
@@ -176,7 +182,7 @@ class ALEEnvironment(Environment):
             self.games.append(ale)
 
         ale = self.games[0]
-        self.sound_rate = int(self.frames_per_second * ale.getAudioSize()) if sound else 0
+        self.sound_rate = int(self.frames_per_second * ale.getAudioSize()) if audible else 0
         self.actions = ale.getMinimalActionSet() if minimal_action_set else ale.getLegalActionSet()
         self.action_meanings = [action.name for action in self.actions]
         height, width = ale.getScreenDims()
@@ -240,11 +246,19 @@ class ALEEnvironment(Environment):
         """Emulate one frame and return its reward; tell the listeners."""
         ale = self.games[lane]
         reward: int = ale.act(action)
-        if lane == 0 and self.on_frame:
-            sound = ale.getAudio().copy() if self.sound_rate else np.empty(0, np.uint8)
+        if lane == 0:
             for listener in self.on_frame:
-                listener(ale.getScreenRGB(), sound)
+                listener(self)
         return reward
+
+    def screen(self) -> NDArray[np.uint8]:
+        """See Environment: all colours, before any of the recipe."""
+        screen: NDArray[np.uint8] = self.games[0].getScreenRGB()
+        return screen
+
+    def sound(self) -> NDArray[np.uint8]:
+        """See Environment: 512 samples a frame."""
+        return self.games[0].getAudio().copy() if self.sound_rate else super().sound()
 
     def _capped(self, lane: int) -> bool:
         """Whether the lane's game has used up a test game's frames."""

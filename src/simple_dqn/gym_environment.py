@@ -27,7 +27,7 @@ class GymEnvironment(Environment):
         num_envs: N, the number of lanes.
         seed: of the first reset of each lane; later games go on from there.
         resize, screen_width, screen_height: of a screen's observation, see ``shrink``.
-        render: whether ``on_frame`` is told what the environment draws, a frame a step.
+        render: whether there is a ``screen``; a step is a frame.
 
     Raises:
         UsageError: there is no such environment, its actions are not discrete, its observations
@@ -90,7 +90,7 @@ class GymEnvironment(Environment):
             self.seeds[lane] = None  # once: seeding every game would replay the same one
             self.waiting[lane] = False
             self.last[lane] = self._observe(observation)
-            self._show(lane)
+            self._tell(lane)
         return self.last.copy() if lanes is None else self.last[lanes]
 
     def act(self, actions: NDArray[np.integer[Any]]) -> Step:
@@ -108,15 +108,19 @@ class GymEnvironment(Environment):
             truncateds[lane] = truncated and not terminated
             self.waiting[lane] = terminated or truncated
             self.last[lane] = self._observe(observation)
-            self._show(lane)
+            self._tell(lane)
         return Step(self.last.copy(), rewards, terminals, truncateds, terminals.copy())
 
-    def _show(self, lane: int) -> None:
-        """Tell the listeners what the first game looks like now."""
-        if lane == 0 and self.on_frame:
-            screen: Any = self.games[0].render()
+    def screen(self) -> NDArray[np.uint8]:
+        """See Environment."""
+        screen: Any = self.games[0].render()
+        return np.array(screen, np.uint8)
+
+    def _tell(self, lane: int) -> None:
+        """Tell the listeners that the first game has gone on."""
+        if lane == 0:
             for listener in self.on_frame:
-                listener(screen.copy(), np.empty(0, np.uint8))
+                listener(self)
 
     def _observe(self, observation: NDArray[Any]) -> NDArray[Any]:
         """Turn what Gymnasium shows into an observation."""

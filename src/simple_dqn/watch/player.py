@@ -40,6 +40,7 @@ FOR_PLAYING = {"arrows", "space", "0-9", "m", "[", "]", "r"}  # not while traini
 SPEEDS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16, float("inf"))
 LAST_LOOK = 2.0  # seconds that the end of a game stays, unless a key is pressed
 SLACK = 0.1  # seconds that the game may be late and then hurry
+LATE_RATE = 30  # pictures a second while the game is late, or as fast as it goes
 IDLE = 1 / 30  # seconds between looks at the keyboard while nothing moves
 
 
@@ -90,7 +91,6 @@ class Player(Callback):
         self._over = False  # the score is of a game that has ended
         self._q: QValues | None = None
         self._q_meter = QMeter(self._meanings)
-        self._screen: NDArray[np.uint8] | None = None
         self._due = self._drawn = 0.0  # when the next frame is due, when the last was drawn
         self._times: deque[float] = deque()  # of the frames of the last second
 
@@ -103,31 +103,19 @@ class Player(Callback):
         if agent.phase != "play":
             self._speed = len(SPEEDS) - 1
 
-    def on_frame(self, screen: NDArray[np.uint8], sound: NDArray[np.uint8]) -> None:
+    def on_frame(self, environment: Environment) -> None:
         """Show a frame when it is due, read the keyboard and let the sound be heard."""
         if self.display is None:
             return
-        self._screen = screen
-        seconds = 1 / (self.agent.environment.frames_per_second * SPEEDS[self._speed])
-        if self.speaker is not None:
-            self.speaker.play(sound, seconds)
-        now = time.perf_counter()
-        self._due += seconds
-        if self._due < now - SLACK:  # what was lost is lost
-            self._due = now
-        while (left := self._due - time.perf_counter()) > IDLE:
-            time.sleep(IDLE)
-            self._read_keys()
-        time.sleep(max(left, 0))
-
-        now = time.perf_counter()
+        speed, now = SPEEDS[self._speed], time.perf_counter()
         self._times.append(now)
-        while self._times[0] < now - 1:
+        if self._times[0] < now - 1:
             self._times.popleft()
-        self._read_keys()
-        late = left < 0
-        least = 1 / (30 if late else self.display.frames_per_second) if self.display else 0
-        if now - self._drawn > 0.9 * least:  # a frame that comes a little early is welcome
+        late = self._wait_until_due(environment, speed) if speed < float("inf") else True
+        # A frame that comes a little early is welcome.
+        rate = LATE_RATE if late else self.display.frames_per_second
+        if time.perf_counter() - self._drawn > 0.9 / rate:
+            self._read_keys()
             self._draw()
 
     def on_act(self, agent: Agent, actions: NDArray[np.int64]) -> None:
@@ -168,6 +156,22 @@ class Player(Callback):
             if thing is not None:
                 thing.close()
         self.display = self.speaker = None
+
+    def _wait_until_due(self, environment: Environment, speed: float) -> bool:
+        """Let the frame be heard and wait for its time; return whether that had passed before."""
+        seconds = 1 / (environment.frames_per_second * speed)
+        if self.speaker is not None:
+            self.speaker.play(environment.sound(), seconds)
+        self._due += seconds
+        now = time.perf_counter()
+        if self._due < now - SLACK:  # what was lost is lost
+            self._due = now
+        late = self._due < now
+        while (left := self._due - time.perf_counter()) > IDLE:
+            time.sleep(IDLE)
+            self._read_keys()
+        time.sleep(max(left, 0))
+        return late
 
     # --- the keyboard -----------------------------------------------------------------------
 
@@ -245,14 +249,14 @@ class Player(Callback):
 
     def _draw(self) -> None:
         """Draw what there is to see."""
-        if self.display is None or self._screen is None:
+        if self.display is None:
             return
         environment = self.agent.environment
         hidden = set() if self.agent.phase == "play" else FOR_PLAYING
         self._drawn = time.perf_counter()
         self.display.draw(
             Scene(
-                self._screen,
+                environment.screen(),
                 environment.pixel_aspect,
                 self._status(),
                 self._q if self._shows_q else None,

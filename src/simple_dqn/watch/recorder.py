@@ -1,7 +1,7 @@
 """Recordings of a game: video with sound, GIF, single pictures, sound alone.
 
-Each is a listener to an environment's frames (``Environment.on_frame``), is told every frame that
-the emulator ran, also those inside the frame skip, and is complete once it is closed.
+Each listens to an environment's frames (``Environment.on_frame``): every frame that the emulator
+ran, also those inside the frame skip. It is complete once it is closed.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simple_dqn.agent import Agent, Callback
+from simple_dqn.environment import Environment
 from simple_dqn.watch.scene import (
     BACKGROUND,
     PANEL_WIDTH,
@@ -88,7 +89,7 @@ class Video:
     Args:
         path: the file, see ``unfinished``.
         frames_per_second: of the game.
-        sound_rate: samples a second that ``on_frame`` is told; 0 for a silent video.
+        sound_rate: samples a second of its sound; 0 for a silent video.
         picture: turns the game's screen into the picture to film, RGB [h, w, 3].
 
     Attributes:
@@ -121,11 +122,11 @@ class Video:
             self._resampler = av.AudioResampler(format="fltp", layout="mono", rate=SOUND_RATE)
         self._sound_rate = sound_rate
 
-    def __call__(self, screen: Picture, sound: NDArray[np.uint8]) -> None:
+    def __call__(self, environment: Environment) -> None:
         """Add a frame and its sound."""
         import av
 
-        picture = self.picture(screen)
+        picture = self.picture(environment.screen())
         height, width = picture.shape[0] // 2 * 2, picture.shape[1] // 2 * 2  # yuv420p wants even
         if self.frames == 0:
             self._video.width, self._video.height = width, height
@@ -136,10 +137,11 @@ class Video:
         self.frames += 1
         self._container.mux(self._video.encode(frame))
         if self._sound is not None:
-            samples = av.AudioFrame.from_ndarray(sound[None], format="u8", layout="mono")
-            samples.sample_rate = self._sound_rate
-            samples.pts, self._samples = self._samples, self._samples + len(sound)
-            for resampled in self._resampler.resample(samples):
+            samples = environment.sound()
+            sound = av.AudioFrame.from_ndarray(samples[None], format="u8", layout="mono")
+            sound.sample_rate = self._sound_rate
+            sound.pts, self._samples = self._samples, self._samples + len(samples)
+            for resampled in self._resampler.resample(sound):
                 self._container.mux(self._sound.encode(resampled))
 
     def close(self) -> None:
@@ -172,9 +174,10 @@ class Gif:
         self._last: Picture | None = None
         self._pictures: list[bytes] = []  # as PNG: a game has thousands
 
-    def __call__(self, screen: Picture, sound: NDArray[np.uint8]) -> None:
+    def __call__(self, environment: Environment) -> None:
         """Take a frame in, if it is its turn."""
         self._frames += 1
+        screen = environment.screen()
         if self._frames % GIF_EVERY == 0 and self._last is not None:
             both: Picture = np.maximum(screen, self._last)
             self._pictures.append(cv2.imencode(".png", self.picture(both))[1].tobytes())
@@ -213,8 +216,9 @@ class Pictures:
         self.columns = round(pixel_aspect)
         self.frames = 0
 
-    def __call__(self, screen: Picture, sound: NDArray[np.uint8]) -> None:
+    def __call__(self, environment: Environment) -> None:
         """Write a frame."""
+        screen = environment.screen()
         height, width = screen.shape[:2]
         picture = cv2.cvtColor(enlarge(screen, height, self.columns * width), cv2.COLOR_RGB2BGR)
         path = self.folder / f"{self.frames:06d}.png"
@@ -240,9 +244,9 @@ class Sound:
         self._wav.setsampwidth(1)
         self._wav.setframerate(rate)
 
-    def __call__(self, screen: Picture, sound: NDArray[np.uint8]) -> None:
+    def __call__(self, environment: Environment) -> None:
         """Add a frame's sound."""
-        self._wav.writeframesraw(sound.tobytes())
+        self._wav.writeframesraw(environment.sound().tobytes())
 
     def close(self) -> None:
         """Complete the header."""
