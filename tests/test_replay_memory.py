@@ -15,7 +15,7 @@ def make(size=20, num_envs=1, history_length=3, padding="zero", seed=0, **kwargs
     return ReplayMemory(
         size, num_envs, history_length, kwargs.pop("shape", ()), kwargs.pop("dtype", np.int64),
         **{
-            "discount_rate": 0.5, "min_reward": -1, "max_reward": 1, "history_padding": padding,
+            "discount_rate": 0.5, "n_step": 1, "min_reward": -1, "max_reward": 1, "history_padding": padding,
             "rng": np.random.default_rng(seed), **kwargs,
         },
     )  # fmt: skip
@@ -34,20 +34,29 @@ class Oracle:
         for lane, entries in enumerate(self.lanes):
             forgotten = max(len(entries) - m.slots, 0)
             for i in range(forgotten, len(entries)):
-                _, action, reward, terminal, start = entries[i]
+                _, action, _, _, start = entries[i]
                 if start:
                     continue
                 state = self._state(entries, i - 1, forgotten)
                 if state is None or (m.reject_padded and 0 in state):
                     continue
-                answer[lane * m.slots + i % m.slots] = (
-                    state,
-                    action,
-                    min(max(reward, m.min_reward), m.max_reward),
-                    0 if terminal else m.discount_rate,
-                    self._state(entries, i, forgotten),
-                )
+                answer[lane * m.slots + i % m.slots] = state, action, *self._return(entries, i)
         return answer
+
+    def _return(self, entries, i):
+        """(return, discount, poststate) from entry ``i`` on, one step after the other."""
+        m, total, discount = self.memory, 0.0, 1.0
+        for _ in range(m.n_step):
+            _, _, reward, terminal, _ = entries[i]
+            total += discount * min(max(reward, m.min_reward), m.max_reward)
+            discount *= m.discount_rate
+            poststate = self._state(entries, i, max(len(entries) - m.slots, 0))
+            if terminal:
+                return total, 0, poststate
+            i += 1
+            if i == len(entries) or entries[i][-1]:
+                break
+        return total, discount, poststate
 
     def _state(self, entries, last, forgotten):
         """H screens that end at ``last``; 0 for those before the episode; None if forgotten."""
@@ -101,9 +110,13 @@ def fill(memory: ReplayMemory, steps: int, rng: np.random.Generator) -> Oracle:
     slots=st.integers(8, 40),
     steps=st.integers(1, 120),
     padding=st.sampled_from(["zero", "reject"]),
+    n_step=st.integers(1, 6),
 )
-def test_samples_agree_with_the_oracle(seed, num_envs, history_length, slots, steps, padding):
-    memory = make(slots * num_envs + num_envs - 1, num_envs, history_length, padding, seed)
+def test_samples_agree_with_the_oracle(
+    seed, num_envs, history_length, slots, steps, padding, n_step
+):
+    size = slots * num_envs + num_envs - 1
+    memory = make(size, num_envs, history_length, padding, seed, n_step=n_step)
     oracle = fill(memory, steps, np.random.default_rng(seed))
     expected = oracle.transitions()
     held = [lane[-memory.slots :] for lane in oracle.lanes]
@@ -119,7 +132,7 @@ def test_samples_agree_with_the_oracle(seed, num_envs, history_length, slots, st
         assert batch.states[i].tolist() == state
         assert batch.poststates[i].tolist() == poststate
         assert batch.actions[i] == action
-        assert batch.returns[i] == np.float32(reward)
+        assert batch.returns[i] == pytest.approx(reward, rel=1e-6, abs=1e-6)
         assert batch.discounts[i] == np.float32(discount)
     # 30 draws each: missing one of them all has a chance below 1e-11.
     assert set(batch.indices.tolist()) == set(expected)
@@ -162,6 +175,27 @@ def test_layout_by_hand():
         ((10, 11, 12), (2, 1.0, 0), (11, 12, 13)),  # a terminal: nothing to bootstrap from
         ((0, 0, 20), (7, -1.0, 0.5), (0, 20, 21)),  # clipped; nothing of the game before shows
     }
+
+
+def test_three_step_returns_by_hand():
+    """γ = ½: rewards 1, -1, 1 up to a terminal; then ½, ½ of a truncated episode; then 1, 1."""
+    memory = make(20, history_length=1, n_step=3)
+    for rewards, terminal in (([1, -1, 1], True), ([0.5, 0.5], False), ([1, 1], False)):
+        memory.restart(None, np.array([memory.count + 100]))
+        for t, reward in enumerate(rewards, start=1):
+            last = terminal and t == len(rewards)
+            screen = np.array([memory.count + 10])
+            memory.add(np.array([0]), np.array([float(reward)]), screen, np.array([last]))
+    batch = memory.sample(400)
+    rows = set(zip(
+        batch.states[:, 0].tolist(), batch.returns.tolist(), batch.discounts.tolist(),
+        batch.poststates[:, 0].tolist(), strict=True,
+    ))  # fmt: skip
+    assert rows == {
+        (100, 0.75, 0, 12), (10, -0.5, 0, 12), (11, 1, 0, 12),  # 1 - ½ + ¼; nothing after it
+        (103, 0.75, 0.25, 14), (13, 0.5, 0.5, 14),  # bootstraps where it was cut off
+        (105, 1.5, 0.25, 16), (15, 1, 0.5, 16),  # as far as it has come
+    }  # fmt: skip
 
 
 def test_last_screen_of_a_truncated_episode_is_its_own():

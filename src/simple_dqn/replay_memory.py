@@ -28,6 +28,11 @@ Which slots can be sampled: let age be the number of older slots in the lane, 0 
 t is valid if not starts[t] and its state's screens are all still there, that is age(t) ≥ H or a
 start lies among the slots older than t.
 
+n-step returns: from slot t on, the rewards of up to n slots are summed, each discounted by one more
+γ. The sum ends early, with the k-th reward, where a terminal, the end of a truncated episode or the
+newest slot comes first; the post-state is that of the slot where it ends, and what it promises is
+discounted by γᵏ, or by 0 after a terminal.
+
 The arrays are allocated zeroed, which the operating system does lazily: memory that was never
 written is not resident.
 """
@@ -54,6 +59,7 @@ class ReplayMemory:
         history_length: H, observations in a state.
         shape, dtype: of one observation.
         discount_rate: γ.
+        n_step: n, rewards summed in a return (Sutton 1988; Watkins 1989); 1 in plain DQN.
         min_reward, max_reward: bounds that rewards are clipped to when they are sampled.
         history_padding: "zero" or "reject", see above.
         rng: the generator that sampling draws from.
@@ -68,6 +74,7 @@ class ReplayMemory:
         dtype: DTypeLike,
         *,
         discount_rate: float,
+        n_step: int,
         min_reward: float,
         max_reward: float,
         history_padding: str,
@@ -77,6 +84,7 @@ class ReplayMemory:
         self.slots = size // num_envs
         self.history_length = history_length
         self.discount_rate = discount_rate
+        self.n_step = n_step
         self.min_reward, self.max_reward = min_reward, max_reward
         self.reject_padded = history_padding == "reject"
         self.rng = rng
@@ -142,19 +150,41 @@ class ReplayMemory:
         Raises:
             ValueError: the memory holds no transition, or with "reject" none with a whole history.
         """
-        lanes, ages = self._draw(batch_size)
+        return self._batch(*self._draw(batch_size))
+
+    def _batch(self, lanes: NDArray[np.int64], ages: NDArray[np.int64]) -> Batch:
+        """Assemble the transitions of the slots of these lanes and ages, [B]."""
         slots = self._slots(lanes, ages)
-        rewards = self.rewards[lanes, slots].clip(self.min_reward, self.max_reward)
-        terminals = self.terminals[lanes, slots]
+        returns, discounts, lengths = self._returns(lanes, ages)
         return Batch(
             states=self._states(lanes, ages - 1),
             actions=self.actions[lanes, slots].astype(np.int64),
-            returns=rewards,
-            discounts=np.where(terminals, 0, self.discount_rate).astype(np.float32),
-            poststates=self._states(lanes, ages),
+            returns=returns,
+            discounts=discounts,
+            poststates=self._states(lanes, ages + lengths - 1),
             indices=lanes * self.slots + slots,
-            weights=np.ones(batch_size, np.float32),
+            weights=np.ones(len(slots), np.float32),
         )
+
+    def _returns(
+        self, lanes: NDArray[np.int64], ages: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
+        """Return (Σ γⁱ rᵢ for i < k, γᵏ or 0 after a terminal, k), each [B]."""
+        steps = np.arange(self.n_step)
+        ages = ages[:, None] + steps  # [B, n]
+        lanes = lanes[:, None]
+        slots = self._slots(lanes, ages)
+        summed = (ages < self.filled[lanes]) & ~self.starts[lanes, slots]
+        summed[:, 1:] &= ~self.terminals[lanes, slots[:, :-1]]
+        summed = np.logical_and.accumulate(summed, axis=1)
+        lengths = summed.sum(axis=1)
+
+        rewards = self.rewards[lanes, slots].clip(self.min_reward, self.max_reward)
+        weights = (self.discount_rate**steps).astype(np.float32)
+        returns = np.where(summed, weights * rewards, 0).sum(axis=1, dtype=np.float32)
+        last = slots[np.arange(len(slots)), lengths - 1]
+        discounts = np.where(self.terminals[lanes[:, 0], last], 0, self.discount_rate**lengths)
+        return returns, discounts.astype(np.float32), lengths
 
     def can_sample(self) -> bool:
         """Whether there is a transition to sample; with "reject", one with a whole history."""
