@@ -30,7 +30,7 @@ def main() -> None:
     process = psutil.Process()
     before = process.memory_info().rss
     memory = ReplayMemory(
-        args.replay_size, 1, 4, (84, 84), np.uint8, discount_rate=0.99, min_reward=-1,
+        args.replay_size, 1, 4, (84, 84), np.uint8, discount_rate=0.99, n_step=1, min_reward=-1,
         max_reward=1, history_padding="zero", rng=np.random.default_rng(0),
     )  # fmt: skip
     screen = np.random.default_rng(1).integers(0, 256, (1, 84, 84), np.uint8)

@@ -15,8 +15,8 @@ def make(size=20, num_envs=1, history_length=3, padding="zero", seed=0, **kwargs
     return ReplayMemory(
         size, num_envs, history_length, kwargs.pop("shape", ()), kwargs.pop("dtype", np.int64),
         **{
-            "discount_rate": 0.5, "n_step": 1, "min_reward": -1, "max_reward": 1, "history_padding": padding,
-            "rng": np.random.default_rng(seed), **kwargs,
+            "discount_rate": 0.5, "n_step": 1, "min_reward": -1, "max_reward": 1,
+            "history_padding": padding, "rng": np.random.default_rng(seed), **kwargs,
         },
     )  # fmt: skip
 

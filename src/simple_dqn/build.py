@@ -124,6 +124,7 @@ def build(
         memory = ReplayMemory(
             size, num_envs, history_length, shape, dtype,
             discount_rate=config.network.discount_rate,
+            n_step=config.replay.n_step,
             min_reward=config.network.min_reward,
             max_reward=config.network.max_reward,
             history_padding=config.replay.history_padding,
@@ -136,6 +137,8 @@ def build(
             conv1_padding=config.network.conv1_padding,
             batch_norm=config.network.batch_norm,
             weight_init=config.network.weight_init,
+            dueling=config.network.dueling,
+            quantiles=config.network.quantiles,
         ),
         choose_device(config.backend.backend, config.backend.device_id),
         datatype=config.backend.datatype,
@@ -147,6 +150,7 @@ def build(
         loss_reduction=config.network.loss_reduction,
         clip_error=config.network.clip_error,
         has_target_network=config.agent.target_steps > 0,
+        double_q=config.network.double_q,
     )  # fmt: skip
     statistics = Statistics(num_envs, config.run.validation_size, on_row=(log_row,))
     agent = Agent(

@@ -123,6 +123,9 @@ class ReplayOptions:
     history_padding: str = option(
         "zero", "states that reach back before their episode's start: zero the missing screens, "
         "or never sample them", choices=("zero", "reject"), commands=TRAIN)
+    n_step: int = option(
+        1, "rewards summed in a return before what the target network promises", unit="steps",
+        low=1, high=100, commands=TRAIN)
 
 
 @dataclass(frozen=True)
@@ -165,6 +168,15 @@ class NetworkOptions:
     hidden_units: int = option(
         512, "rectifier units of the last hidden layer", unit="units", low=1, high=65_536,
         commands=TRAIN)
+    double_q: bool = option(
+        False, "Double Q-learning: θ chooses the best action of the next state, θ⁻ values it "
+        "(van Hasselt et al. 2016)", commands=TRAIN)
+    dueling: bool = option(
+        False, "Dueling network: state value and advantages apart (Wang et al. 2016)",
+        commands=TRAIN)
+    quantiles: int = option(
+        1, "quantiles of the return that are learnt for each action (Dabney et al. 2018); "
+        "1: its mean", unit="quantiles", low=1, high=1000, commands=TRAIN)
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ class DeepQNetwork:
         loss_reduction: "sum" or "mean" of the gradients of a batch.
         clip_error: bound of the TD error in an update; 0 for none.
         has_target_network: False: the targets come from θ itself.
+        double_q: Double Q-learning (van Hasselt et al. 2016).
 
     Attributes:
         weight_updates: updates done so far.
@@ -60,11 +61,13 @@ class DeepQNetwork:
         loss_reduction: str,
         clip_error: float,
         has_target_network: bool,
+        double_q: bool = False,
     ) -> None:
         self.device = device
         self.datatype = datatype
         self.loss_reduction = loss_reduction
         self.clip_error = clip_error
+        self.double_q = double_q
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network.eval()
         self.target_network = copy.deepcopy(network) if has_target_network else self.network
@@ -82,6 +85,9 @@ class DeepQNetwork:
         else:  # Adadelta as in its paper has no learning rate (Zeiler 2012)
             self.optimizer = torch.optim.Adadelta(params, 1.0, rho=decay_rate, eps=epsilon)
 
+        # τ of each quantile: the midpoints of K equal parts of [0, 1], [K, 1]
+        k = network.quantiles
+        self._midpoints = ((torch.arange(k, device=device) + 0.5) / k)[:, None]
         self.weight_updates = 0
         self._cost = torch.zeros((), device=device)  # summed since the last mean_cost()
         self._cost_updates = 0
@@ -95,48 +101,58 @@ class DeepQNetwork:
     def train(self, batch: Batch) -> Tensor:
         """Do one update of θ towards r + γ max_a' Q(s', a'; θ⁻) and return |δ|, [B].
 
+        What is learnt of an action is K quantiles of its return, K = 1 for plain Q-values: then
+        all that follows is Q-learning. For K > 1 it is quantile regression (Dabney et al. 2018,
+        algorithm 1), and δ that is returned the error of the mean.
+
         The result stays on the device, so that nothing waits for it unless it is read.
         """
         states, poststates = self._tensor(batch.states), self._tensor(batch.poststates)
         actions, weights = self._tensor(batch.actions), self._tensor(batch.weights)
         returns, discounts = self._tensor(batch.returns), self._tensor(batch.discounts)
 
-        # max_a' Q(s', a'; θ⁻)
+        # Q(s', a'; θ⁻) of the best action: best by θ⁻ itself, or with Double Q-learning by θ
         with torch.no_grad(), self._precision():
-            maxpostq = self.target_network(poststates).amax(dim=1)  # [B]
+            postq = self.target_network.distributions(poststates)  # [B, A, K]
+            judge = self.network.distributions(poststates) if self.double_q else postq
+            best = judge.mean(dim=2).argmax(dim=1)  # [B]
+            maxpostq = _of_actions(postq, best)  # [B, K]
 
         # y = r + γ max_a' Q(s', a'; θ⁻); the discount is 0 after a terminal
-        targets = returns + discounts * maxpostq
+        targets = returns[:, None] + discounts[:, None] * maxpostq  # [B, K]
 
         # Q(s, a; θ) of the actions that were taken
         self.network.train()
         with self._precision():
-            preq = self.network(states)  # [B, A]
+            preq = self.network.distributions(states)  # [B, A, K]
         self.network.eval()
-        q = preq.gather(1, actions[:, None]).squeeze(1)  # [B]
+        q = _of_actions(preq, actions)  # [B, K]
 
-        # δ = y − Q(s, a; θ). The error is clipped, not the loss: its gradient never vanishes.
+        # δ = y − Q(s, a; θ), each target against each quantile. The error is clipped, not the
+        # loss: its gradient never vanishes.
         with torch.no_grad():
-            deltas: Tensor = targets - q
-            self._cost += (0.5 * weights * deltas.square()).mean()
-            errors = weights * (
-                deltas.clamp(-self.clip_error, self.clip_error) if self.clip_error else deltas
-            )
+            deltas = targets[:, None, :] - q[:, :, None]  # [B, K, K]
+            errors = deltas.clamp(-self.clip_error, self.clip_error) if self.clip_error else deltas
+            if self.network.quantiles > 1:  # quantile τ is where overshooting costs (1−τ)/τ as much
+                errors = errors * (self._midpoints - (deltas < 0).float()).abs()
+            errors = weights[:, None] * errors.mean(dim=2)  # [B, K]
             if self.loss_reduction == "mean":
                 errors /= len(errors)
+            means: Tensor = (targets - q).mean(dim=1)  # [B]
+            self._cost += (0.5 * weights * means.square()).mean()
 
         # θ ← optimiser(θ, −δ ∂Q(s, a; θ)/∂θ)
         self.optimizer.zero_grad(set_to_none=True)
         if self.datatype == "float16":
-            q.backward(-errors * FLOAT16_SCALE)
+            torch.autograd.backward(q, -errors * FLOAT16_SCALE)
             torch._foreach_div_([p.grad for p in self.network.parameters()], FLOAT16_SCALE)
         else:
-            q.backward(-errors)
+            torch.autograd.backward(q, -errors)
         self.optimizer.step()
 
         self.weight_updates += 1
         self._cost_updates += 1
-        return deltas.abs()
+        return means.abs()
 
     def update_target_network(self) -> None:
         """Copy θ to the target network, θ⁻ ← θ."""
@@ -206,6 +222,11 @@ class DeepQNetwork:
             self.target_network.load_state_dict(target)
         if found:
             self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": slots})
+
+
+def _of_actions(values: Tensor, actions: Tensor) -> Tensor:
+    """Return of values [B, A, K] those of one action each, [B, K]."""
+    return values[torch.arange(len(actions), device=values.device), actions]
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

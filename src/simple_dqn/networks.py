@@ -9,7 +9,8 @@ The trace of a batch of B states through the Nature network, 84x84 screens, A ac
             [B, 64, 7, 7]    conv 3x3, stride 1, ReLU
             [B, 3136]        flattened
             [B, 512]         hidden, ReLU
-            [B, A]           Q-values
+            [B, A, K]        K quantiles of the return, for plain Q-values K = 1
+            [B, A]           Q-values: their mean
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ class QNetwork(nn.Module):
         conv1_padding: zero padding of the first convolution, pixels.
         batch_norm: normalise each hidden layer before its rectifier (Ioffe and Szegedy 2015).
         weight_init: "fan_in" or "xavier".
+        dueling: see ``DuelingHead``.
+        quantiles: K, equally likely values of the return for each action.
 
     Raises:
         UsageError: the screen is too small for the three convolutions.
@@ -51,6 +54,8 @@ class QNetwork(nn.Module):
         conv1_padding: int,
         batch_norm: bool,
         weight_init: str,
+        dueling: bool = False,
+        quantiles: int = 1,
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
@@ -71,19 +76,55 @@ class QNetwork(nn.Module):
             features = channels * math.prod(size)
         else:
             features = history_length * math.prod(observation_shape)
-        layers += [nn.Flatten(), nn.Linear(features, hidden_units)]
-        layers += [nn.BatchNorm1d(hidden_units)] if batch_norm else []
-        layers += [nn.ReLU(), nn.Linear(hidden_units, num_actions)]
+        layers += [nn.Flatten()]
+
+        def head(outputs: int) -> list[nn.Module]:
+            norm = [nn.BatchNorm1d(hidden_units)] if batch_norm else []
+            hidden = nn.Linear(features, hidden_units)
+            return [hidden, *norm, nn.ReLU(), nn.Linear(hidden_units, outputs)]
+
+        if dueling:
+            layers += [DuelingHead(head(quantiles), head(num_actions * quantiles), quantiles)]
+        else:
+            layers += head(num_actions * quantiles)
         self.layers = nn.Sequential(*layers)
+        self.quantiles = quantiles
         self.apply(INITIALIZERS[weight_init])
 
     def forward(self, states: Tensor) -> Tensor:
         """Return Q-values, [B, A], of states [B, H, *shape], uint8 screens or float32 vectors."""
+        return self.distributions(states).mean(dim=2)
+
+    def distributions(self, states: Tensor) -> Tensor:
+        """Return the quantiles of the return of each action, [B, A, K]."""
         if states.dtype == torch.uint8:
             # Channels last is the layout that the convolutions are fastest in.
             states = states.to(torch.float32, memory_format=torch.channels_last).div_(255)
-        q: Tensor = self.layers(states)
-        return q.float()
+        values: Tensor = self.layers(states)
+        return values.float().reshape(len(values), -1, self.quantiles)
+
+
+class DuelingHead(nn.Module):
+    """Q(s, a) = V(s) + A(s, a) − mean over a' of A(s, a') (Wang et al. 2016, equation 9).
+
+    Args:
+        value: layers from the features to V, K values.
+        advantage: layers from the features to A, num_actions · K values.
+        quantiles: K; each quantile is a V and an A of its own.
+    """
+
+    def __init__(self, value: list[nn.Module], advantage: list[nn.Module], quantiles: int) -> None:
+        super().__init__()
+        self.value = nn.Sequential(*value)
+        self.advantage = nn.Sequential(*advantage)
+        self.quantiles = quantiles
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return Q-values, [B, A · K], of features [B, F]."""
+        value = self.value(features)[:, None]  # [B, 1, K]
+        advantage = self.advantage(features).reshape(len(value), -1, self.quantiles)  # [B, A, K]
+        q: Tensor = value + advantage - advantage.mean(dim=1, keepdim=True)
+        return q.flatten(1)
 
 
 def fan_in_uniform(module: nn.Module) -> None:
