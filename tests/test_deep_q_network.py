@@ -293,3 +293,83 @@ def test_gpu_equals_cpu():
     for update in range(3):
         batch = make_batch(update)
         torch.testing.assert_close(gpu.train(batch).cpu(), cpu.train(batch), rtol=1e-2, atol=1e-3)
+
+
+def q_of(theta, states):
+    """A network on vectors, hidden layer of rectifiers, in float64 by numpy."""
+    w1, b1, w2, b2 = (p.detach().double().numpy() for p in theta)
+    hidden = np.maximum(states.reshape(len(states), -1).astype(float) @ w1.T + b1, 0)
+    return hidden @ w2.T + b2
+
+
+def test_double_q_chooses_by_the_network_and_values_by_the_target_network():
+    network = make_network(shape=(3,), hidden_units=16)
+    dqn = make(network=network, clip_error=0, double_q=True)
+    with torch.no_grad():
+        for p in dqn.network.parameters():
+            p.add_(torch.randn_like(p))  # the two disagree now
+    batch = make_batch(1, shape=(3,))
+    theta, target = list(dqn.network.parameters()), list(dqn.target_network.parameters())
+    best = q_of(theta, batch.poststates).argmax(axis=1)
+    judged = q_of(target, batch.poststates)
+    assert (best != judged.argmax(axis=1)).any()
+    y = batch.returns + batch.discounts * judged[np.arange(32), best]
+    expected = np.abs(y - q_of(theta, batch.states)[np.arange(32), batch.actions])
+    np.testing.assert_allclose(dqn.train(batch).numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("clip", "reduction"), [(1.0, "sum"), (0.3, "mean")])
+def test_quantile_regression_equals_the_loss_of_its_paper(clip, reduction):
+    """Dabney et al. 2018, equations 8 to 10, one pair of quantiles after the other."""
+    quantiles = 5
+    network = make_network(shape=(3,), hidden_units=8, quantiles=quantiles)
+    dqn = make(network=network, clip_error=clip, loss_reduction=reduction, optimizer="adam")
+    with torch.no_grad():
+        for p in dqn.network.parameters():
+            p.add_(torch.randn_like(p))
+    batch = make_batch(2, size=6, shape=(3,))._replace(
+        weights=np.linspace(0.2, 1, 6, dtype=np.float32)
+    )
+    theta, target = list(dqn.network.parameters()), list(dqn.target_network.parameters())
+    post = q_of(target, batch.poststates).reshape(6, 4, quantiles)
+
+    w1, b1, w2, b2 = leaves = [p.detach().double().requires_grad_() for p in theta]
+    inputs = torch.from_numpy(batch.states.reshape(6, -1)).double()
+    values = (F.relu(inputs @ w1.T + b1) @ w2.T + b2).reshape(6, 4, quantiles)
+    loss, errors = torch.zeros((), dtype=torch.float64), []
+    for b in range(6):
+        best = post[b].mean(axis=1).argmax()
+        y = batch.returns[b] + batch.discounts[b] * post[b, best]
+        z = values[b, batch.actions[b]]
+        errors.append(abs(y.mean() - z.mean().item()))
+        for i in range(quantiles):
+            tau = (2 * i + 1) / (2 * quantiles)
+            for j in range(quantiles):
+                u = y[j] - z[i]
+                huber = 0.5 * u**2 if abs(u) <= clip else clip * (abs(u) - 0.5 * clip)
+                asymmetry = abs(tau - float(u < 0))
+                loss = loss + float(batch.weights[b]) * asymmetry * huber / quantiles
+    if reduction == "mean":
+        loss = loss / 6
+    expected = torch.autograd.grad(loss, leaves)
+
+    np.testing.assert_allclose(dqn.train(batch).numpy(), errors, rtol=1e-4, atol=1e-5)
+    for p, gradient in zip(dqn.network.parameters(), expected, strict=True):
+        np.testing.assert_allclose(p.grad.numpy(), gradient.numpy(), rtol=2e-3, atol=1e-5)
+
+
+def test_quantiles_learn_the_distribution_of_a_return():
+    """Returns 0 or 10, one in four is 10: the quantiles say so, and their mean is 2.5."""
+    network = make_network(shape=(1,), actions=1, hidden_units=4, quantiles=8)
+    dqn = make(network=network, optimizer="adam", learning_rate=0.01, clip_error=1.0)
+    rng = np.random.default_rng(0)
+    states = np.ones((64, 4, 1), np.float32)
+    for _ in range(1500):
+        returns = np.where(rng.random(64) < 0.25, 10, 0).astype(np.float32)
+        zeros = np.zeros(64, np.int64)
+        ones = np.ones(64, np.float32)
+        dqn.train(Batch(states, zeros, returns, 0 * ones, states, zeros, ones))
+    z = np.sort(dqn.network.distributions(torch.from_numpy(states[:1])).detach().numpy()[0, 0])
+    assert z[:6] == pytest.approx([0] * 6, abs=1.0)
+    assert z[6:] == pytest.approx([10] * 2, abs=1.0)
+    assert dqn.predict(states[:1])[0, 0] == pytest.approx(2.5, abs=0.5)

@@ -57,3 +57,29 @@ def test_the_smallest_screen(padding, least):
     assert network(torch.zeros(1, 4, least, least, dtype=torch.uint8)).shape == (1, 4)
     with pytest.raises(UsageError, match="too small for the network"):
         make_network(shape=(least, least - 1), conv1_padding=padding)
+
+
+@pytest.mark.parametrize("quantiles", [1, 3])
+def test_a_dueling_network_adds_values_and_centred_advantages(quantiles):
+    network = make_network(shape=(3,), hidden_units=7, dueling=True, quantiles=quantiles)
+    head = network.layers[-1]
+    states = torch.randn(5, 4, 3)
+    features = states.flatten(1).detach()
+    v = head.value(features).detach().numpy()
+    a = head.advantage(features).detach().numpy()
+    z = network.distributions(states).detach().numpy()
+    for b in range(5):
+        for action in range(4):
+            for k in range(quantiles):
+                column = [a[b, other * quantiles + k] for other in range(4)]
+                expected = v[b, k] + column[action] - sum(column) / 4
+                assert z[b, action, k] == pytest.approx(expected, abs=1e-5)
+    q = network(states).detach().numpy()
+    assert q == pytest.approx(z.mean(axis=2), abs=1e-6)
+
+
+def test_quantiles_of_a_screen_network():
+    network = make_network(actions=6, quantiles=11)
+    states = torch.zeros(2, 4, 84, 84, dtype=torch.uint8)
+    assert network.distributions(states).shape == (2, 6, 11)
+    assert network(states).shape == (2, 6)
