@@ -8,6 +8,7 @@ import torch
 
 from simple_dqn.agent import Agent, Callback
 from simple_dqn.replay_memory import ReplayMemory
+from simple_dqn.schedules import Schedule
 from simple_dqn.state_buffer import StateBuffer
 
 from .conftest import TapeEnvironment
@@ -59,17 +60,16 @@ class Tape(Callback):
 def make(environment, **kwargs):
     n = environment.num_envs
     memory = ReplayMemory(
-        kwargs.pop("size", 1000 * n), n, 2, (), np.int64, discount_rate=0.9, min_reward=-1e9,
-        max_reward=1e9, history_padding="zero", rng=np.random.default_rng(1),
+        kwargs.pop("size", 1000 * n), n, 2, (), np.int64, discount_rate=0.9, n_step=1,
+        min_reward=-1e9, max_reward=1e9, history_padding="zero", rng=np.random.default_rng(1),
     )  # fmt: skip
     network, tape = FakeNetwork(), Tape()
     agent = Agent(
         environment, memory, network, StateBuffer(n, 2, (), np.int64),
         **{
-            "exploration_rate_start": 1.0, "exploration_rate_end": 0.1,
-            "exploration_decay_steps": 100, "exploration_rate_test": 0.0, "train_frequency": 4,
-            "train_repeat": 1, "batch_size": 5, "target_steps": 10,
-            "rng": np.random.default_rng(2), "callbacks": [tape], **kwargs,
+            "exploration_rate_test": 0.0, "train_frequency": 4, "train_repeat": 1,
+            "batch_size": 5, "target_steps": 10, "rng": np.random.default_rng(2),
+            "callbacks": [tape], **kwargs,
         },
     )  # fmt: skip
     network.agent = agent
@@ -136,6 +136,11 @@ def test_counts_are_in_steps_over_all_lanes(num_envs, repeat):
 
 def test_exploration_falls_linearly_with_training_steps_only():
     agent, _, _, tape = make(TapeEnvironment())
+
+    def assign(rate):
+        agent.exploration_rate_train = rate
+
+    agent.callbacks.append(Schedule(assign, 1.0, 0.1, 100, "linear"))
     agent.play_random(20)
     assert set(tape.rates) == {1.0}
     tape.rates.clear()
@@ -191,7 +196,8 @@ def test_without_target_network_nothing_is_copied():
 
 def test_after_a_resume_the_memory_is_filled_with_the_current_policy():
     agent, memory, network, tape = make(TapeEnvironment())
-    agent.play_random(30, exploration_rate=0.25)
+    agent.exploration_rate_train = 0.25
+    agent.play_random(30, resuming=True)
     assert set(tape.rates) == {0.25}
     assert network.predicted
     assert memory.count == 30

@@ -130,7 +130,7 @@ def test_resume_without_its_training_state_says_so(trained, capsys):
     run("resume", "snapshots/pong_2.safetensors", "--epochs", 3)
     err = capsys.readouterr().err
     assert "there is no snapshots/pong_2.resume: the optimiser starts afresh" in err
-    assert "refilling it with 60 steps at ε 1.000" in err
+    assert "refilling it with 60 steps at the current ε" in err
     assert len(rows()) == 7
 
 

@@ -113,7 +113,6 @@ class Play:
         self.display = Script(self.clock, self.environment, keys, drawing)
         self.agent = Agent(
             self.environment, None, Network(), StateBuffer(1, 4, (2, 2), np.uint8),
-            exploration_rate_start=1, exploration_rate_end=1, exploration_decay_steps=1,
             exploration_rate_test=0, train_frequency=4, train_repeat=1, batch_size=32,
             target_steps=0, rng=np.random.default_rng(0),
         )  # fmt: skip

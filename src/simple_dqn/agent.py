@@ -48,8 +48,6 @@ class Agent:
         memory: the replay memory; None to only test and play.
         network: the Q-network.
         buffer: the current state of each lane.
-        exploration_rate_start, exploration_rate_end, exploration_decay_steps: ε falls linearly
-            from start to end over this many training steps.
         exploration_rate_test: ε while testing and playing.
         train_frequency: steps from one update to the next.
         train_repeat: batches learnt at each update.
@@ -59,7 +57,9 @@ class Agent:
         callbacks: told about every phase, step and update, in this order.
 
     Attributes:
-        total_train_steps: training steps done so far, random ones not counted.
+        total_train_steps: training steps done so far, random ones not counted; in ``on_step`` the
+            one of now is.
+        exploration_rate_train: ε of the next training step; a schedule moves it.
         phase: "random", "train", "test" or "play".
         phase_steps, phase_games: what the phase is to last, the other is 0.
         exploration_rate: the ε of the last step.
@@ -73,9 +73,6 @@ class Agent:
         network: DeepQNetwork,
         buffer: StateBuffer,
         *,
-        exploration_rate_start: float,
-        exploration_rate_end: float,
-        exploration_decay_steps: int,
         exploration_rate_test: float,
         train_frequency: int,
         train_repeat: int,
@@ -88,9 +85,6 @@ class Agent:
         self.memory = memory
         self.network = network
         self.buffer = buffer
-        self.exploration_rate_start = exploration_rate_start
-        self.exploration_rate_end = exploration_rate_end
-        self.exploration_decay_steps = exploration_decay_steps
         self.exploration_rate_test = exploration_rate_test
         self.train_frequency = train_frequency
         self.train_repeat = train_repeat
@@ -101,14 +95,8 @@ class Agent:
         self.total_train_steps = 0
         self.phase = ""
         self.phase_steps = self.phase_games = 0
-        self.exploration_rate = 1.0
+        self.exploration_rate = self.exploration_rate_train = 1.0
         self.active = np.ones(environment.num_envs, np.bool_)
-
-    def train_exploration_rate(self) -> float:
-        """Return the ε of training: linear from start to end, then constant."""
-        done = self.total_train_steps / max(self.exploration_decay_steps, 1)
-        start, end = self.exploration_rate_start, self.exploration_rate_end
-        return start + (end - start) * min(done, 1.0)
 
     def act(self) -> NDArray[np.int64]:
         """Choose an action for each lane, [N]: one coin a lane, random if it falls below ε."""
@@ -143,11 +131,11 @@ class Agent:
         if remember and self.memory is not None:
             self.memory.restart(lanes, observations)
 
-    def play_random(self, steps: int, exploration_rate: float = 1.0) -> None:
-        """Fill the replay memory with ``steps`` random steps, after a resume less random ones."""
+    def play_random(self, steps: int, resuming: bool = False) -> None:
+        """Fill the replay memory with ``steps`` random steps, when resuming with those of now."""
         self._start("random", steps=steps, training=True)
         for _ in range(self._rounds(steps)):
-            step = self.step(exploration_rate, remember=True)
+            step = self.step(self.exploration_rate_train if resuming else 1.0, remember=True)
             self.restart(np.flatnonzero(step.terminals | step.truncateds), remember=True)
         self._end()
 
@@ -156,14 +144,16 @@ class Agent:
         assert self.memory is not None
         self._start("train", steps=steps, training=True)
         for _ in range(self._rounds(steps)):
-            step = self.step(self.train_exploration_rate(), remember=True)
-            self.restart(np.flatnonzero(step.terminals | step.truncateds), remember=True)
-
             before = self.total_train_steps
             self.total_train_steps += self.environment.num_envs
+            step = self.step(self.exploration_rate_train, remember=True)
+            self.restart(np.flatnonzero(step.terminals | step.truncateds), remember=True)
+
             if self.memory.can_sample():
                 for _ in range(self._passed(self.train_frequency, before) * self.train_repeat):
-                    errors = self.network.train(self.memory.sample(self.batch_size))
+                    batch = self.memory.sample(self.batch_size)
+                    errors = self.network.train(batch)
+                    self.memory.update_priorities(batch.indices, errors)
                     for callback in self.callbacks:
                         callback.on_train(self, errors)
             if self.target_steps and self._passed(self.target_steps, before):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,12 @@ from simple_dqn.environment import ALEEnvironment, Environment
 from simple_dqn.errors import UsageError
 from simple_dqn.files import require_writable
 from simple_dqn.networks import QNetwork
+from simple_dqn.prioritized_replay import PrioritizedReplayMemory
 from simple_dqn.progress import Progress, log_row
 from simple_dqn.replay_memory import ReplayMemory
 from simple_dqn.resources import require_memory
 from simple_dqn.roms import find_rom
+from simple_dqn.schedules import Schedule
 from simple_dqn.snapshot import Snapshot
 from simple_dqn.state_buffer import StateBuffer
 from simple_dqn.statistics import Statistics
@@ -121,7 +124,10 @@ def build(
     if with_memory:
         size = config.replay.replay_size
         require_memory(ReplayMemory.nbytes(size, shape, dtype), size)
-        memory = ReplayMemory(
+        kind: Any = ReplayMemory
+        if config.replay.prioritized:
+            kind = partial(PrioritizedReplayMemory, exponent=config.replay.priority_exponent)
+        memory = kind(
             size, num_envs, history_length, shape, dtype,
             discount_rate=config.network.discount_rate,
             n_step=config.replay.n_step,
@@ -156,20 +162,57 @@ def build(
     agent = Agent(
         environment, memory, network,
         StateBuffer(num_envs, history_length, shape, dtype),
-        exploration_rate_start=config.agent.exploration_rate_start,
-        exploration_rate_end=config.agent.exploration_rate_end,
-        exploration_decay_steps=config.agent.exploration_decay_steps,
         exploration_rate_test=config.agent.exploration_rate_test,
         train_frequency=config.agent.train_frequency,
         train_repeat=config.agent.train_repeat,
         batch_size=config.network.batch_size,
         target_steps=config.agent.target_steps,
         rng=np.random.default_rng(seeds[3]),
-        callbacks=[Progress(statistics), statistics],  # the live line closes before a log line
     )  # fmt: skip
+    agent.callbacks = [
+        *make_schedules(config, agent, network, memory),
+        Progress(statistics),  # the live line closes before a log line
+        statistics,
+    ]
     run = Run(config, game, environment, network, agent, statistics)
     run.resources.callback(environment.close)
     return run
+
+
+def make_schedules(
+    config: Config, agent: Agent, network: DeepQNetwork, memory: ReplayMemory | None
+) -> list[Schedule]:
+    """Return what changes with the training steps: ε, the learning rate, β of the replay."""
+
+    def set_exploration_rate(rate: float) -> None:
+        agent.exploration_rate_train = rate
+
+    options = config.agent
+    schedules = [
+        Schedule(
+            set_exploration_rate,
+            options.exploration_rate_start,
+            options.exploration_rate_end,
+            options.exploration_decay_steps,
+            options.exploration_schedule,
+        )
+    ]
+    learning = config.network
+    if learning.learning_rate_schedule != "constant":
+        schedules.append(
+            Schedule(
+                network.set_learning_rate,
+                learning.learning_rate,
+                learning.learning_rate_end,
+                learning.learning_rate_decay_steps,
+                learning.learning_rate_schedule,
+            )
+        )
+    if isinstance(memory, PrioritizedReplayMemory):
+        steps = config.run.epochs * config.run.train_steps
+        start = config.replay.importance_exponent_start
+        schedules.append(Schedule(memory.set_importance_exponent, start, 1.0, steps, "linear"))
+    return schedules
 
 
 def make_environment(

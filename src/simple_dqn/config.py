@@ -31,7 +31,7 @@ def option(
     high: float | None = None,
     choices: tuple[str, ...] = (),
     commands: tuple[str, ...] = TRAIN + TEST + WATCH,
-    only: Mapping[str, tuple[str, ...]] | None = None,
+    only: Mapping[str, tuple[Any, ...]] | None = None,
 ) -> T:
     """Declare one option: a dataclass field whose metadata the parser and the checks read.
 
@@ -126,6 +126,14 @@ class ReplayOptions:
     n_step: int = option(
         1, "rewards summed in a return before what the target network promises", unit="steps",
         low=1, high=100, commands=TRAIN)
+    prioritized: bool = option(
+        False, "replay what surprised more often, in proportion to |δ|^priority_exponent, and "
+        "take the bias back by importance weights (Schaul et al. 2016)", commands=TRAIN)
+    priority_exponent: float = option(
+        0.6, "α: 0 is uniform", low=0, high=2, commands=TRAIN, only={"prioritized": (True,)})
+    importance_exponent_start: float = option(
+        0.4, "β at the beginning; it grows to 1 over --epochs", low=0, high=1, commands=TRAIN,
+        only={"prioritized": (True,)})
 
 
 @dataclass(frozen=True)
@@ -134,6 +142,15 @@ class NetworkOptions:
 
     learning_rate: float = option(
         0.00025, "step size of the optimiser", low=0, high=10, commands=TRAIN)
+    learning_rate_end: float = option(
+        0.0, "step size at the end of its decay", low=0, high=10, commands=TRAIN,
+        only={"learning_rate_schedule": ("linear", "exponential")})
+    learning_rate_decay_steps: int = option(
+        50_000_000, "training steps over which the step size falls", unit="steps", low=1,
+        commands=TRAIN, only={"learning_rate_schedule": ("linear", "exponential")})
+    learning_rate_schedule: str = option(
+        "constant", "how the step size falls", choices=("constant", "linear", "exponential"),
+        commands=TRAIN)
     discount_rate: float = option(
         0.99, "γ, the worth of a reward one step later", low=0, high=1, commands=TRAIN)
     batch_size: int = option(
@@ -203,8 +220,9 @@ class AgentOptions:
     exploration_rate_end: float = option(
         0.1, "ε at the end of the decay", low=0, high=1, commands=TRAIN)
     exploration_decay_steps: int = option(
-        1_000_000, "training steps over which ε falls, linearly", unit="steps", low=0,
-        commands=TRAIN)
+        1_000_000, "training steps over which ε falls", unit="steps", low=0, commands=TRAIN)
+    exploration_schedule: str = option(
+        "linear", "how ε falls", choices=("linear", "exponential"), commands=TRAIN)
     exploration_rate_test: float = option(0.05, "ε while testing and playing", low=0, high=1)
     train_frequency: int = option(
         4, "one update each this many steps", unit="steps", low=1, commands=TRAIN)

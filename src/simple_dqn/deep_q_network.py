@@ -159,6 +159,11 @@ class DeepQNetwork:
         if self.target_network is not self.network:
             self.target_network.load_state_dict(self.network.state_dict())
 
+    def set_learning_rate(self, learning_rate: float) -> None:
+        """Set the step size of the optimiser; a schedule moves it."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+
     def mean_cost(self) -> float:
         """Return the mean of ½δ² over all samples since the last call; 0 without an update."""
         mean = self._cost.item() / max(self._cost_updates, 1)

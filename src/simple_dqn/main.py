@@ -208,12 +208,11 @@ def resume(path: Path, given: Given, command_line: list[str]) -> None:
         set_later_aside(config)
         write_record(config, game, command_line, records)
         if config.run.random_steps:
-            rate = run.agent.train_exploration_rate()
             logger.info(
-                "a snapshot holds no replay memory: refilling it with %d steps at ε %.3f",
-                config.run.random_steps, rate,
-            )  # fmt: skip
-            run.agent.play_random(config.run.random_steps, exploration_rate=rate)
+                "a snapshot holds no replay memory: refilling it with %d steps at the current ε",
+                config.run.random_steps,
+            )
+            run.agent.play_random(config.run.random_steps, resuming=True)
         run.statistics.on_row += outputs  # only now: the refill gets no row
         train_epochs(run, latest=path)
 

@@ -122,7 +122,8 @@ class ReplayMemory:
         terminals: NDArray[np.bool_],
     ) -> None:
         """Append a transition to each lane: arrays [N], observations [N, *shape]."""
-        self._write(np.arange(self.num_envs), observations, actions, rewards, terminals, False)
+        lanes = np.arange(self.num_envs)
+        self._write(lanes, observations, actions, rewards, terminals, starts=False)
 
     def _write(
         self,
@@ -131,6 +132,7 @@ class ReplayMemory:
         actions: Any,
         rewards: Any,
         terminals: Any,
+        *,
         starts: bool,
     ) -> None:
         """Write the next slot of each of ``lanes``, over its oldest one when the ring is full."""
@@ -185,6 +187,9 @@ class ReplayMemory:
         last = slots[np.arange(len(slots)), lengths - 1]
         discounts = np.where(self.terminals[lanes[:, 0], last], 0, self.discount_rate**lengths)
         return returns, discounts.astype(np.float32), lengths
+
+    def update_priorities(self, indices: NDArray[np.int64], errors: Any) -> None:
+        """Take in the |δ| of the transitions at ``indices`` [B]: a uniform memory has no use."""
 
     def can_sample(self) -> bool:
         """Whether there is a transition to sample; with "reject", one with a whole history."""

@@ -109,6 +109,14 @@ def _check_together(values: Mapping[str, Any], given: Mapping[str, Any]) -> None
             f"states of {values['history_length']} screens need at least "
             f"{least * values['num_envs']}"
         )
+    for name, start, end in (
+        ("exploration", "exploration_rate_start", "exploration_rate_end"),
+        ("learning_rate", "learning_rate", "learning_rate_end"),
+    ):
+        if values[f"{name}_schedule"] == "exponential" and min(values[start], values[end]) <= 0:
+            raise UsageError(f"--{name}_schedule exponential needs --{start} and --{end} above 0")
+    if values["optimizer"] == "adadelta" and values["learning_rate_schedule"] != "constant":
+        raise UsageError("--optimizer adadelta has no learning rate to schedule")
     if values["batch_norm"] and values["batch_size"] == 1:
         raise UsageError("--batch_norm needs a --batch_size of 2 or more")
     if values["datatype"] == "float16" and values["clip_error"] == 0:

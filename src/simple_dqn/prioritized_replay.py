@@ -1,0 +1,133 @@
+"""PrioritizedReplayMemory: transitions with a large TD error are replayed more often."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simple_dqn.replay_memory import MOST_ROUNDS, ReplayMemory
+from simple_dqn.structures import Batch
+
+LEAST_PRIORITY = 1e-6  # added to |δ|, so that nothing is never replayed
+
+
+class SumTree:
+    """Numbers whose sum, and where a share of it falls, are known in log₂(size) steps.
+
+    A heap in one array: node i has the children 2i and 2i+1 and holds their sum, node 1 the sum of
+    all; the leaves are the last ``leaves`` places. All operations are on whole arrays.
+
+    Args:
+        size: how many numbers, all 0 at first.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.depth = max(size - 1, 1).bit_length()
+        self.leaves = 1 << self.depth
+        self.nodes = np.zeros(2 * self.leaves)
+
+    @property
+    def total(self) -> float:
+        """The sum of all numbers."""
+        return float(self.nodes[1])
+
+    def get(self, indices: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the numbers at ``indices`` [B]."""
+        numbers: NDArray[np.float64] = self.nodes[indices + self.leaves]
+        return numbers
+
+    def set(self, indices: NDArray[np.int64], numbers: Any) -> None:
+        """Set the numbers at ``indices`` [B]; of an index given twice the last counts."""
+        node = indices + self.leaves
+        self.nodes[node] = numbers
+        for _ in range(self.depth):
+            node = node >> 1
+            self.nodes[node] = self.nodes[2 * node] + self.nodes[2 * node + 1]
+
+    def find(self, sums: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Return for each of ``sums`` [B], 0 to total, the index where the running sum passes it.
+
+        So an index is found with a probability proportional to its number.
+        """
+        sums = sums.copy()
+        node = np.ones(len(sums), np.int64)
+        for _ in range(self.depth):
+            left = self.nodes[2 * node]
+            # Not to the right of an empty branch, even if rounding says so.
+            right = (sums >= left) & (self.nodes[2 * node + 1] > 0)
+            sums -= np.where(right, left, 0)
+            node = 2 * node + right
+        return node - self.leaves
+
+
+class PrioritizedReplayMemory(ReplayMemory):
+    """Proportional prioritization (Schaul et al. 2016, algorithm 1).
+
+    A transition is drawn with probability P(i) = pᵢᵅ / Σ pₖᵅ, where pᵢ is its |δ| when it was last
+    learnt, and the largest so far before that. The bias is taken back by the importance weights
+    wᵢ = (N·P(i))^−β, divided by the largest of the batch, which only ever shrink an update.
+
+    Args:
+        exponent: α; 0 is uniform.
+        args, kwargs: see ReplayMemory.
+
+    Attributes:
+        importance_exponent: β; 1 takes back all of the bias. A schedule lets it grow to 1.
+    """
+
+    def __init__(self, *args: Any, exponent: float, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.exponent = exponent
+        self.importance_exponent = 1.0
+        self.tree = SumTree(self.num_envs * self.slots)  # of pᵅ, at lane · slots + slot
+        self.largest = 1.0  # p
+
+    def _write(self, lanes: NDArray[np.intp], *args: Any, starts: bool, **kwargs: Any) -> None:
+        indices = lanes * self.slots + self.cursors[lanes]
+        super()._write(lanes, *args, starts=starts, **kwargs)
+        self.tree.set(indices, 0.0 if starts else self.largest**self.exponent)
+
+    def update_priorities(self, indices: NDArray[np.int64], errors: Any) -> None:
+        """Set the priorities of the transitions at ``indices`` [B] to their |δ|, a tensor [B]."""
+        priorities = np.abs(errors.cpu().numpy()).astype(np.float64) + LEAST_PRIORITY
+        self.largest = max(self.largest, float(priorities.max()))
+        self.tree.set(indices, priorities**self.exponent)
+
+    def set_importance_exponent(self, importance_exponent: float) -> None:
+        """Set β; a schedule moves it."""
+        self.importance_exponent = importance_exponent
+
+    def sample(self, batch_size: int) -> Batch:
+        """Draw ``batch_size`` transitions by their priority, one from each equal share of the sum.
+
+        Raises:
+            ValueError: the memory holds no transition.
+        """
+        batch = super().sample(batch_size)
+        shares = self.tree.get(batch.indices) / self.tree.total
+        weights = (self.count * shares) ** -self.importance_exponent
+        return batch._replace(weights=(weights / weights.max()).astype(np.float32))
+
+    def _draw(self, batch_size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return (lanes [B], ages [B]) of transitions: an invalid one is drawn again."""
+        if not self.can_sample():
+            raise ValueError("the replay memory holds no transition to sample")
+        drawn = (np.arange(batch_size) + self.rng.random(batch_size)) / batch_size
+        lanes = ages = np.zeros(batch_size, np.int64)
+        again = np.ones(batch_size, np.bool_)
+        for _ in range(MOST_ROUNDS):
+            found_lanes, slots = np.divmod(
+                self.tree.find(drawn[again] * self.tree.total), self.slots
+            )
+            lanes, ages = lanes.copy(), ages.copy()
+            lanes[again] = found_lanes
+            ages[again] = (
+                slots - self.cursors[found_lanes] + self.filled[found_lanes]
+            ) % self.slots
+            again = ~self._valid(lanes, ages)
+            if not again.any():
+                return lanes, ages
+            drawn = self.rng.random(batch_size)
+        return super()._draw(batch_size)  # those that have priority are hardly ever valid

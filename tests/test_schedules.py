@@ -1,0 +1,65 @@
+"""Schedules: their values by hand, and that they move what they are to move."""
+
+from __future__ import annotations
+
+import pytest
+
+from simple_dqn.build import build
+from simple_dqn.errors import UsageError
+from simple_dqn.resolve import resolve
+from simple_dqn.schedules import Schedule
+
+SMALL = {
+    "environment": "ale", "replay_size": 1000, "screen_width": 36, "screen_height": 36,
+    "hidden_units": 4, "random_seed": 1, "backend": "cpu", "train_steps": 40, "epochs": 2,
+    "validation_size": 5,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ("linear", [(0, 0.8), (25, 0.625), (50, 0.45), (100, 0.1), (1000, 0.1)]),
+        ("exponential", [(0, 0.8), (100 / 3, 0.4), (200 / 3, 0.2), (100, 0.1), (1000, 0.1)]),
+    ],
+)
+def test_values(shape, expected):
+    schedule = Schedule(lambda _: None, 0.8, 0.1, 100, shape)
+    for step, value in expected:
+        assert schedule.value(step) == pytest.approx(value)
+    assert Schedule(lambda _: None, 0.8, 0.1, 0, shape).value(0) == pytest.approx(0.1)
+
+
+def test_a_run_moves_its_exploration_learning_rate_and_importance(breakout):
+    config = resolve(
+        {
+            **SMALL, "exploration_rate_start": 0.9, "exploration_rate_end": 0.3,
+            "exploration_decay_steps": 60, "learning_rate": 0.01, "learning_rate_end": 0.0001,
+            "learning_rate_decay_steps": 80, "learning_rate_schedule": "exponential",
+            "prioritized": True, "importance_exponent_start": 0.5,
+        }
+    )  # fmt: skip
+    with build(config, "breakout", breakout) as run:
+        run.agent.train(40)
+        assert run.agent.exploration_rate == pytest.approx(0.9 - 0.6 * 39 / 60)  # of the last step
+        assert run.agent.exploration_rate_train == pytest.approx(0.5)
+        assert run.network.optimizer.param_groups[0]["lr"] == pytest.approx(0.001)
+        assert run.agent.memory.importance_exponent == pytest.approx(0.75)
+        run.agent.test(5)
+        assert run.agent.exploration_rate == 0.05
+        run.agent.train(40)
+        assert run.agent.exploration_rate_train == pytest.approx(0.3)
+        assert run.network.optimizer.param_groups[0]["lr"] == pytest.approx(0.0001)
+        assert run.agent.memory.importance_exponent == pytest.approx(1)
+
+
+def test_what_makes_no_sense_is_refused():
+    for given, message in (
+        ({"learning_rate_end": 0.1}, "no effect with --learning_rate_schedule constant"),
+        ({"priority_exponent": 0.5}, "--priority_exponent has no effect with --prioritized"),
+        ({"exploration_schedule": "exponential", "exploration_rate_end": 0.0}, "above 0"),
+        ({"learning_rate_schedule": "exponential"}, "above 0"),
+        ({"learning_rate_schedule": "linear", "optimizer": "adadelta"}, "no learning rate"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            resolve(given)
