@@ -132,7 +132,7 @@ class ReplayOptions:
     priority_exponent: float = option(
         0.6, "α: 0 is uniform", low=0, high=2, commands=TRAIN, only={"prioritized": (True,)})
     importance_exponent_start: float = option(
-        0.4, "β at the beginning; it grows to 1 over --epochs", low=0, high=1, commands=TRAIN,
+        0.4, "β at the beginning; it grows to 1 over the whole run", low=0, high=1, commands=TRAIN,
         only={"prioritized": (True,)})
 
 
