@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from simple_dqn.agent import Agent
+from simple_dqn import user_classes
+from simple_dqn.agent import Agent, Callback
 from simple_dqn.config import Config
 from simple_dqn.deep_q_network import DeepQNetwork, choose_device
 from simple_dqn.environment import ALEEnvironment, Environment
@@ -59,13 +60,13 @@ class Run:
 
 
 def find_game(name: str, kind: str) -> tuple[str, str, Path | None]:
-    """Return (ale or gym, game, ROM) of what the user called ``name``.
+    """Return (ale, gym or module:Class, game, ROM) of what the user called ``name``.
 
     Raises:
         UsageError: there is no such game.
     """
-    if kind == "gym":
-        return "gym", name, None
+    if kind == "gym" or ":" in kind:
+        return kind, name, None
     try:
         return "ale", *find_rom(name)
     except UsageError:
@@ -81,13 +82,33 @@ def find_game(name: str, kind: str) -> tuple[str, str, Path | None]:
         raise
 
 
-def find_snapshots_game(snapshot: Snapshot) -> tuple[str, Path | None]:
+def find_snapshots_game(snapshot: Snapshot, environment: str = "") -> tuple[str, Path | None]:
     """Return (game, ROM) of a snapshot: from roms/, else the ROM that ale-py ships.
 
+    Args:
+        snapshot: it may come from anybody, so it alone does not decide which modules run.
+        environment: what the user gave as ``--environment``.
+
     Raises:
-        UsageError: there is no such game here.
+        UsageError: there is no such game here, or its code needs the user's consent.
     """
-    if snapshot.config.get("environment") == "gym":
+    own = str(snapshot.config.get("environment"))
+    if environment not in ("", own):
+        raise UsageError(f"'{snapshot.path}' was trained with --environment {own}: leave it out")
+    if ":" in own and not environment:
+        raise UsageError(
+            f"'{snapshot.path}' was trained on an environment of somebody's own: "
+            f"--environment {own} runs the code of that name here"
+        )
+    if ":" in own:
+        return snapshot.game, None
+    if own == "gym":
+        module = snapshot.game.rpartition(":")[0]
+        if module and environment != "gym":
+            raise UsageError(
+                f"'{snapshot.path}' was trained on '{snapshot.game}': --environment gym imports "
+                f"the module {module} for it"
+            )
         return snapshot.game, None
     return find_rom(f"roms/{snapshot.game}.bin")
 
@@ -174,6 +195,8 @@ def build(
         Progress(statistics),  # the live line closes before a log line
         statistics,
     ]
+    if config.run.callback:
+        agent.callbacks.append(user_classes.make(config.run.callback, Callback, "callback"))
     run = Run(config, game, environment, network, agent, statistics)
     run.resources.callback(environment.close)
     return run
@@ -218,10 +241,18 @@ def make_schedules(
 def make_environment(
     config: Config, game: str, rom: Path | None, seed: Any, shown: bool
 ) -> Environment:
-    """Return the environment of a game: on ALE if there is a ROM, else on Gymnasium."""
+    """Return the environment of a game: the user's own, on ALE if there is a ROM, on Gymnasium."""
     env = config.environment
     shown = shown or env.display_screen or bool(env.record_screen_path)
     screen = dict(resize=env.resize, screen_width=env.screen_width, screen_height=env.screen_height)
+    if ":" in env.environment:
+        base: Any = Environment
+        environment: Environment = user_classes.make(
+            env.environment, base, "environment", game, num_envs=env.num_envs, seed=seed
+        )
+        if shown and type(environment).screen is Environment.screen:
+            raise UsageError(f"{env.environment} cannot be shown: it has no method 'screen'")
+        return environment
     if rom is None:
         from simple_dqn.gym_environment import GymEnvironment
 

@@ -63,8 +63,8 @@ class EnvironmentOptions:
     """Environment: the game and the recipe that turns its frames into observations."""
 
     environment: str = option(
-        "auto", "what GAME names: an Atari ROM, a Gymnasium id, or whichever of them it is",
-        choices=("auto", "ale", "gym"), commands=(*TRAIN, "play"))
+        "auto", "what GAME names: an Atari ROM, a Gymnasium id, or whichever of them it is; or "
+        "your own subclass of Environment", choices=("auto", "ale", "gym", "MODULE:CLASS"))
     num_envs: int = option(
         1, "games played side by side; every count of steps stays over all of them",
         unit="games", low=1, high=4096, commands=TRAIN + TEST)
@@ -272,6 +272,8 @@ class RunOptions:
     overwrite: bool = option(
         False, "replace what an earlier run of this name has left",
         commands=("train", "test", "record"))
+    callback: str = option(
+        "", "a subclass of agent.Callback, told about every step and update", commands=TRAIN + TEST)
     tensorboard: str = option(
         "", "also write every row as TensorBoard scalars into this folder (needs the extra "
         "'tensorboard')", commands=("train", "resume"))
@@ -387,6 +389,7 @@ PLACES = frozenset(
         "csv_file",
         "overwrite",
         "tensorboard",
+        "callback",
         "log_level",
         "play_games",
         "start_epoch",

@@ -188,7 +188,7 @@ def resume(path: Path, given: Given, command_line: list[str]) -> None:
             f"nothing is left to do; give more --epochs"
         )
     require_places(config)
-    game, rom = find_snapshots_game(snapshot)
+    game, rom = find_snapshots_game(snapshot, given.get("environment", ""))
     records = read_records(config, game, snapshot.config.get("random_seed"))
     with build(config, game, rom) as run:
         go_on(run, snapshot)
@@ -235,7 +235,7 @@ def test(path: Path, given: Given) -> None:
     if name:
         _, game, rom = find_game(name, config.environment.environment)
     else:
-        game, rom = find_snapshots_game(snapshot)
+        game, rom = find_snapshots_game(snapshot, given.get("environment", ""))
     with build(config, game, rom, with_memory=False) as run:
         go_on(run, snapshot)
         show_and_record(run)
@@ -261,7 +261,7 @@ def visualize(path: Path, given: Given) -> None:
     from simple_dqn.snapshot import load_snapshot
 
     snapshot = load_snapshot(path)
-    game, rom = find_snapshots_game(snapshot)
+    game, rom = find_snapshots_game(snapshot, given.get("environment", ""))
     config = resolve({**given, "num_envs": 1}, snapshot.config)
     options = config.visualization
     page = Path(options.visualization_file or f"results/{path.stem}.html")

@@ -71,7 +71,8 @@ def _check(name: str, value: Any, meta: Mapping[str, Any], kind: type) -> Any:
         value = float(value)
     if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
         raise UsageError(f"--{name} takes {wanted}, not {value!r}")
-    if meta["choices"] and value not in meta["choices"]:
+    own_class = "MODULE:CLASS" in meta["choices"] and ":" in str(value)
+    if meta["choices"] and value not in meta["choices"] and not own_class:
         raise UsageError(f"--{name} is one of {', '.join(meta['choices'])}, not '{value}'")
     low, high = meta["low"], meta["high"]
     if (low is not None and value < low) or (high is not None and value > high):

@@ -32,14 +32,15 @@ def play(what: str, given: Given) -> None:
     snapshot = load_snapshot(Path(what)) if Path(what).suffix == ".safetensors" else None
     given["num_envs"] = 1
     if snapshot:
-        game, rom = find_snapshots_game(snapshot)
+        game, rom = find_snapshots_game(snapshot, given.get("environment", ""))
     else:
         given["environment"], game, rom = find_game(what, given.get("environment", "auto"))
     if rom and given.get("display") != "none":
         given.setdefault("test_frame_cap", 0)  # nobody is sent away after five minutes
     config = resolve(given, snapshot.config if snapshot else None)
     scores: list[str] = []
-    with build(config, game, rom, with_memory=False, shown=True) as run:
+    shown = config.watch.display != "none"
+    with build(config, game, rom, with_memory=False, shown=shown) as run:
         if snapshot:
             go_on(run, snapshot)
         display = open_display(config.watch.display, title(run))
@@ -69,7 +70,7 @@ def play(what: str, given: Given) -> None:
 def record(path: Path, given: Given) -> None:
     """Film one whole game of a snapshot, every emulator frame of it, with its sound."""
     snapshot = load_snapshot(path)
-    game, rom = find_snapshots_game(snapshot)
+    game, rom = find_snapshots_game(snapshot, given.get("environment", ""))
     config = resolve({**given, "num_envs": 1}, snapshot.config)
     target = Path(config.watch.video_file or f"videos/{path.stem}.mp4")
     if target.suffix != ".mp4":

@@ -1,0 +1,93 @@
+"""Classes of the user's own: the examples of docs/extending.md, and mistakes."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from simple_dqn.main import main
+from tests.test_end_to_end import SMALL, refuse, rows
+
+ROOT = Path(__file__).parent.parent
+DOC = (ROOT / "docs" / "extending.md").read_text()
+
+
+@pytest.fixture
+def here(in_tmp):
+    """A folder with the examples; what they leave among the modules is forgotten."""
+    for file in (ROOT / "examples").iterdir():
+        if file.suffix == ".py":
+            shutil.copy(file, in_tmp)
+    before, path = set(sys.modules), list(sys.path)
+    yield in_tmp
+    sys.path[:] = path
+    for name in set(sys.modules) - before:
+        if name in ("catch", "cyclic", "mine"):
+            del sys.modules[name]
+
+
+def test_the_page_holds_the_examples_and_they_are_short():
+    blocks = re.findall(r"```python\n(.*?)```", DOC, re.DOTALL)
+    files = [(ROOT / "examples" / name).read_text() for name in ("catch.py", "cyclic.py")]
+    assert blocks == files
+    assert all(len(file.splitlines()) < 40 for file in files)
+
+
+def test_catch_is_learnt_by_the_command_of_the_page(here, capsys):
+    command = re.search(r"train\.sh (catch .*)", DOC)[1].split()
+    shorter = {"--train_steps": "4000", "--exploration_decay_steps": "2000"}
+    command = [
+        shorter.get(before, word) for before, word in zip(["", *command[:-1]], command, strict=True)
+    ]
+    assert main(["train", *command, "--num_envs", "4"]) == 0
+    assert float(rows("results/catch.csv")[-1]["average_reward"]) > 0.5
+    snapshot = "snapshots/catch_1.safetensors"
+    arguments = ["--environment", "catch:Catch", "--test_games", "20"]
+    assert main(["test", snapshot, *arguments]) == 0
+    assert "20 games in 180 steps" in capsys.readouterr().out
+    assert main(["play", snapshot, *arguments[:2], "--display", "none"]) == 0
+    refuse(capsys, ["test", snapshot], "--environment catch:Catch runs the code")
+    refuse(capsys, ["test", snapshot, "--environment", "gym"], "trained with --environment catch")
+    refuse(capsys, ["record", snapshot, *arguments[:2]], "has no method 'screen'")
+
+
+def test_a_callback_of_ones_own_has_the_last_word(here):
+    assert main(["train", "pong", *SMALL, "--callback", "cyclic:CyclicExploration"]) == 0
+    assert float(rows()[1]["last_exploration_rate"]) == pytest.approx(0.55, abs=0.01)
+    assert main(["resume", "snapshots/pong_2.safetensors", "--epochs", "3"]) == 0  # without it
+
+
+MISTAKES = """
+from simple_dqn.agent import Callback
+from simple_dqn.environment import Environment
+class Half(Environment):
+    def act(self, actions): ...
+class Fails(Callback):
+    def __init__(self): raise ValueError("no file")
+class Plain: ...
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--environment", "nosuch:Class"], "cannot import 'nosuch': ModuleNotFoundError"),
+        (["--environment", "mine:Nosuch"], "'Nosuch' does not exist; it is to be a subclass of"),
+        (["--environment", "mine:Half"], "'Half' lacks the method restart"),
+        (["--environment", "mine:Plain"], "'Plain' is no subclass of Environment"),
+        (["--environment", "mine:"], "name a class as module:Class"),
+        (["--environment", "mine"], "--environment is one of auto, ale, gym, MODULE:CLASS"),
+        (["--callback", "mine:Plain"], "'Plain' is no subclass of Callback"),
+        (["--callback", "mine:Fails"], "cannot be made: ValueError: no file"),
+        (["--callback", "broken:Class"], "cannot import 'broken': SyntaxError"),
+    ],
+)
+def test_mistakes_are_one_line(here, capsys, arguments, message):
+    Path("mine.py").write_text(MISTAKES)
+    Path("broken.py").write_text("class Class(:\n")
+    refuse(capsys, ["train", "pong", *arguments], message)
+    assert not Path("results/pong.csv").exists()
