@@ -426,3 +426,28 @@ def test_training_imports_no_window_plot_or_browser_package(tmp_path):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
     )
     assert result.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_best_snapshot_is_kept_and_a_reached_score_ends_the_run(in_tmp, monkeypatch):
+    scores = iter([3.0, 7.0, 7.0, 5.0, 9.0])
+
+    def row(self, agent, made=build.Statistics.on_phase_end):
+        testing = agent.phase == "test"
+        self.game_rewards, self.game_steps = ([next(scores)], [1]) if testing else ([], [])
+        made(self, agent)
+
+    monkeypatch.setattr(build.Statistics, "on_phase_end", row)
+    best = Path("snapshots/pong_best.safetensors")
+    epoch = "snapshots/pong_{}.safetensors".format
+    run("train", "pong", *SMALL, "--epochs", 1, "--random_seed", 1)
+    assert best.read_bytes() == Path(epoch(1)).read_bytes()
+    run("resume", epoch(1), "--epochs", 4)  # 7, 7, 5: the earlier of the best
+    assert best.read_bytes() == Path(epoch(2)).read_bytes()
+    run("resume", epoch(4), "--epochs", 20, "--stop_at", 8)
+    assert [r["epoch"] for r in rows() if r["phase"] == "test"] == ["1", "2", "3", "4", "5"]
+    assert best.read_bytes() == Path(epoch(5)).read_bytes()
+    monkeypatch.undo()
+    os.chdir(in_tmp)
+    run("test", best, "--test_steps", 20)
+    run("resume", best, "--epochs", 6)
+    assert os.path.exists(epoch(6))

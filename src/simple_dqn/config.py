@@ -249,6 +249,9 @@ class RunOptions:
     epochs: int = option(
         200, "epochs in all: one train and one test phase each", unit="epochs", low=0,
         commands=("train", "resume"))
+    stop_at: float = option(
+        1e9, "stop after the first testing phase whose average score is at least this",
+        commands=("train", "resume"))
     start_epoch: int = option(
         0, "epochs already behind, for ε and the counters; resume.sh sets it", unit="epochs",
         low=0, commands=("train",))
@@ -393,6 +396,7 @@ PLACES = frozenset(
         "log_level",
         "play_games",
         "start_epoch",
+        "stop_at",
     }
 )
 

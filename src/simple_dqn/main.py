@@ -129,7 +129,13 @@ def train(name: str, label: str, given: Given, command_line: list[str]) -> None:
         raise UsageError(f"the label '{label}' may only hold letters, digits, '_', '-' and '.'")
     resolve(given)  # a wrong value is said at once, before torch is loaded
     from simple_dqn.build import announce, build, find_game, load_weights, show_and_record
-    from simple_dqn.results import require_new, require_places, snapshot_files, write_record
+    from simple_dqn.results import (
+        best_path,
+        require_new,
+        require_places,
+        snapshot_files,
+        write_record,
+    )
     from simple_dqn.snapshot import load_snapshot
 
     kind, game, rom = find_game(name, given.get("environment", "auto"))
@@ -159,9 +165,10 @@ def train(name: str, label: str, given: Given, command_line: list[str]) -> None:
             return
         outputs = open_outputs(run, keep_until_epoch=None)
         write_record(config, game, command_line, [])
-        for old in snapshot_files(config):  # there are some only with --overwrite
-            logger.warning("removing %s", old)
-            old.unlink()
+        for old in (*snapshot_files(config), best_path(config)):
+            if old.exists():  # only with --overwrite
+                logger.warning("removing %s", old)
+                old.unlink()
         announce(run)
         run.statistics.on_row += outputs
         if config.run.random_steps:
@@ -347,6 +354,7 @@ def train_epochs(run: Run, latest: Path | None) -> None:
         run: what to train.
         latest: the snapshot that it goes on from, for the advice after an interruption.
     """
+    from simple_dqn.results import keep_best
     from simple_dqn.snapshot import save_snapshot
 
     config, environment = run.config, run.environment
@@ -371,6 +379,10 @@ def train_epochs(run: Run, latest: Path | None) -> None:
                 logger.info("saved %s", latest)
             if config.run.test_steps:
                 run.agent.test(config.run.test_steps)
+                keep_best(config)
+                if run.statistics.row["average_reward"] >= config.run.stop_at:
+                    logger.info("the score has reached %g: enough", config.run.stop_at)
+                    break
     except KeyboardInterrupt:
         there = f"resume.sh {latest} goes on" if latest else "there is no snapshot of this run yet"
         raise KeyboardInterrupt(f"; {there}") from None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import platform
 import re
@@ -21,6 +22,8 @@ import torch
 from simple_dqn.config import Config
 from simple_dqn.errors import UsageError
 from simple_dqn.files import require_writable, set_aside, write_atomically
+from simple_dqn.snapshot import snapshot_path
+from simple_dqn.statistics import read_csv
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +71,34 @@ def set_later_aside(config: Config) -> None:
     for path, epoch in snapshot_files(config).items():
         if epoch > config.run.start_epoch:
             logger.warning("%s is now %s", path, set_aside(path))
+
+
+def keep_best(config: Config) -> None:
+    """Let PREFIX_best.safetensors be the snapshot of the epoch with the highest test score so far.
+
+    Of equal scores the earliest epoch's. What went before comes from the CSV file, so a resumed
+    run goes on as if uninterrupted.
+    """
+    scores = {
+        int(row["epoch"]): float(row["average_reward"])
+        for row in read_csv(Path(config.run.csv_file))
+        if row["phase"] == "test" and float(row["average_reward"]) > -math.inf  # not nan
+    }
+    if not scores:
+        return
+    epoch = max(scores, key=lambda epoch: scores[epoch])
+    source, best = snapshot_path(config.run.save_weights_prefix, epoch), best_path(config)
+    if not source.exists():
+        return
+    data = source.read_bytes()
+    if not best.exists() or best.read_bytes() != data:
+        write_atomically(best, data)
+        logger.info("%s is of epoch %d, score %.2f", best, epoch, scores[epoch])
+
+
+def best_path(config: Config) -> Path:
+    """Return the file of the best snapshot."""
+    return Path(f"{config.run.save_weights_prefix}_best.safetensors")
 
 
 def record_path(config: Config) -> Path:

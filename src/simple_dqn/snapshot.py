@@ -36,8 +36,9 @@ class Snapshot(NamedTuple):
 
     @property
     def prefix(self) -> str:
-        """The path without ``_<epoch>.safetensors``."""
-        return str(self.path).removesuffix(".safetensors").removesuffix(f"_{self.epoch}")
+        """The path without ``_<epoch>.safetensors`` or ``_best.safetensors``."""
+        name = str(self.path).removesuffix(".safetensors")
+        return name.removesuffix(f"_{self.epoch}").removesuffix("_best")
 
 
 def snapshot_path(prefix: str, epoch: int) -> Path:
