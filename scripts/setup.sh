@@ -19,7 +19,7 @@ setup() {
             echo "simple-dqn: '$python' is no Python 3.10 or newer: name one with PYTHON=..." >&2
             exit 2
         fi
-        echo "simple-dqn: setting up $root/.venv, once (a few minutes)" >&2
+        echo "simple-dqn: setting up $root/.venv${extra:+ for '$extra'}, once (a few minutes)" >&2
         "$root/.venv/bin/python" -m pip --version >/dev/null 2>&1 ||
             "$python" -m venv --clear "$root/.venv"
         # The variable, not the option --constraint: it also holds for what builds our own package.

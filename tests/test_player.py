@@ -188,11 +188,15 @@ def test_pause_and_single_steps(monkeypatch):
 
 
 def test_q_shows_the_values_and_the_action_that_is_done(monkeypatch):
-    play = Play(monkeypatch, {1: "q", 9: ["m"], 13: {"LEFT"}, 17: "q"}, length=6)
+    play = Play(monkeypatch, {2: "q", 9: ["m"], 13: {"LEFT"}, 17: "q"}, length=6)
+    asked = []
+    predict = play.agent.network.predict
+    play.agent.network.predict = lambda states: asked.append(1) or predict(states)
     play.agent.play(1)
     shown = [scene.q_values for scene in play.display.scenes]
     assert shown[0] is None
     assert shown[-1] is None
+    assert len(asked) == 6 + 4  # for the actions; and once for each step while they are shown
     first = next(q for q in shown if q is not None)
     assert first.values == pytest.approx([0, 0.1, 0.9, 0.2])
     assert (first.names, first.action) == (["NOOP", "FIRE", "RIGHT", "LEFT"], 2)
@@ -301,3 +305,58 @@ def test_watching_a_test_draws_at_most_30_times_a_second(monkeypatch):
     monkeypatch.setattr(play.environment, "act", slow)
     play.agent.test(games=1)
     assert len(play.display.scenes) == pytest.approx(4 * 30, rel=0.15)
+
+
+def test_escape_at_any_speed_leaves_a_test_running(monkeypatch):
+    """Slowed down by a, the keyboard is read while the frame waits."""
+    play = Play(monkeypatch, {2: ["a"] * 9, 6: ["escape"]}, length=5)
+    frame = play.environment.frame
+    monkeypatch.setattr(play.environment, "frame", lambda: (play.clock.sleep(0.04), frame()))
+    play.agent.test(games=2)
+    assert play.display.closed
+    assert play.environment.actions == [2] * 10
+
+
+def test_a_speed_chosen_while_training_stays_for_the_next_phase(monkeypatch):
+    play = Play(monkeypatch, {2: ["a"]}, length=5)
+    frame = play.environment.frame
+    monkeypatch.setattr(play.environment, "frame", lambda: (play.clock.sleep(0.04), frame()))
+    play.agent.test(games=1)
+    play.agent.test(games=1)
+    assert "16x" in play.status()
+
+
+def test_the_rate_is_that_of_the_last_second(monkeypatch):
+    play = Play(monkeypatch, length=2500)
+    frame = play.environment.frame
+
+    def slower_and_slower():
+        play.clock.sleep(0.0005 if play.environment.frames < 4000 else 0.02)
+        frame()
+
+    monkeypatch.setattr(play.environment, "frame", slower_and_slower)
+    play.agent.test(games=1)
+    assert "50 frames/s" in play.status()
+
+
+def test_the_keyboard_is_read_while_another_lane_plays_on_alone(monkeypatch):
+    play = Play(monkeypatch, {1: ["h"]}, length=3)
+    play.environment.on_frame = ()  # the first lane has played its share
+    act = play.environment.act
+    monkeypatch.setattr(play.environment, "act", lambda a: (play.clock.sleep(0.1), act(a))[1])
+    play.agent.test(games=1)
+    assert play.display.scenes[-1].help
+
+
+def test_v_says_so_where_there_is_no_picture(monkeypatch):
+    play = Play(monkeypatch, {1: ["v"]})
+    play.agent.buffer = StateBuffer(1, 4, (2,), np.float32)
+    monkeypatch.setattr(play.environment, "restart", lambda lanes=None: (
+        play.environment.frame(), np.zeros((1, 2), np.float32))[1])  # fmt: skip
+    act = Games.act
+    monkeypatch.setattr(play.environment, "act", lambda actions: act(
+        play.environment, actions)._replace(observations=np.zeros((1, 2), np.float32)))  # fmt: skip
+    play.environment.length = 100
+    play.agent.test(games=1)
+    assert play.display.scenes[-1].state is None
+    assert "no picture" in play.display.scenes[0].status

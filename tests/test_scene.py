@@ -14,6 +14,7 @@ from simple_dqn.watch.scene import (
     Scene,
     draw,
     enlarge,
+    grid,
 )
 
 RED = np.zeros((210, 160, 3), np.uint8)
@@ -76,9 +77,28 @@ def test_the_panel_shows_what_the_network_sees_oldest_first():
     panel = draw(Scene(RED, 7 / 4, state=state), 1120, 700)[:, 1120 - 280 :]
     boxes = [box(panel, (grey,) * 3) for grey in (50, 100, 150, 200)]
     tops, lefts = [b[0] for b in boxes], [b[2] for b in boxes]
-    assert tops[0] == tops[1] < tops[2] == tops[3]
-    assert lefts[0] == lefts[2] < lefts[1] == lefts[3]
-    assert {(b[1] - b[0], b[3] - b[2]) for b in boxes} == {(125, 125)}
+    assert tops == sorted(set(tops))  # a column: 660 pixels for four of them
+    assert len(set(lefts)) == 1
+    assert {(b[1] - b[0], b[3] - b[2]) for b in boxes} == {(155, 155)}
+
+
+def test_all_of_what_the_network_sees_fits_below_the_values_of_18_actions():
+    state = np.arange(1, 5, dtype=np.uint8)[:, None, None] * np.full((84, 84), 50, np.uint8)
+    q = QMeter([f"ACTION{a}" for a in range(18)]).read(np.arange(18, dtype=np.float32), 3)
+    panel = draw(Scene(RED, 7 / 4, q_values=q, state=state), 840, 658)[:, 560:]
+    below = panel[18 * 22 + 10 :]
+    boxes = [box(below, (grey,) * 3) for grey in (50, 100, 150, 200)]
+    ((height, width),) = {(b[1] - b[0], b[3] - b[2]) for b in boxes}
+    assert height == width >= 85
+
+
+@pytest.mark.parametrize(
+    ("count", "width", "height", "expected"),
+    [(4, 100, 100, (2, 50)), (4, 100, 30, (4, 25)), (4, 30, 100, (1, 25)), (3, 90, 50, (3, 30)),
+     (1, 10, 5, (1, 5)), (4, 10, 0, (1, 0))],
+)  # fmt: skip
+def test_the_largest_squares_that_fit(count, width, height, expected):
+    assert grid(count, width, height) == expected
 
 
 def test_a_vector_state_is_not_drawn():

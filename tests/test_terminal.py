@@ -59,8 +59,8 @@ def test_the_game_keeps_its_aspect_and_leaves_the_last_line(rows, columns, heigh
 def test_the_panel_has_a_line_for_each_action():
     q = QMeter(["NOOP", "UPRIGHTFIRE"]).read(np.array([1, 3], np.float32), 1)
     cells = compose(Scene(SCREEN, 7 / 4, q_values=q), 24, 80)[:, 56:]
-    assert text_of(cells[0]).split() == ["NOOP", "1"]
-    assert text_of(cells[1]).split() == ["UPRIGHTFIRE", "3"]
+    assert text_of(cells[0]).split() == ["NOOP", "1.000"]
+    assert text_of(cells[1]).split() == ["UPRIGHTFIRE", "3.000"]
     lengths = [(line[:, 2] != 0).sum() for line in cells[:2]]
     assert lengths[1] == 24
     assert lengths[0] <= 2

@@ -159,9 +159,15 @@ def test_plot_and_visualize_write_beside_the_results(there):
         (["plot", "nosuch.csv"], "there is no file 'nosuch.csv'"),
         (["plot", "results/breakout.json"], "is no statistics file"),
         (["plot"], "are required: CSVS"),
+        (["plot", "."], "there is no file '.'"),
+        (["play", SNAPSHOT, "--environment", "gym"], "was trained with --environment ale"),
+        (["play", SNAPSHOT, "--display", "none", "--sound", "true"], "no effect with --display"),
+        (["train", "pong", "--play_games", "1", "--display_screen"], "play.sh shows its games"),
+        (["record", SNAPSHOT, "--video_file", "d.mp4", "--overwrite"], "'d.mp4' is a folder"),
     ],
 )
 def test_bad_input_is_one_line(there, capsys, arguments, message):
+    os.makedirs("d.mp4", exist_ok=True)
     refuse(capsys, arguments, message)
 
 
@@ -176,8 +182,7 @@ def test_without_a_screen_or_terminal_play_says_so(there, capsys, monkeypatch):
 def test_a_missing_package_is_named(there, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "pygame", None)
     monkeypatch.delitem(sys.modules, "simple_dqn.watch.window", raising=False)
-    refuse(capsys, ["play", SNAPSHOT], "'play' needs the package pygame-ce:")
-    assert "-m pip install pygame-ce" in capsys.readouterr().err or True
+    refuse(capsys, ["play", SNAPSHOT], "-m pip install pygame-ce")
 
 
 def test_watching_a_test_and_recording_it(there, capsys):
@@ -216,3 +221,43 @@ def test_watching_imports_only_what_it_needs(there):
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout.splitlines()[-1] == "[]", result.stderr
+
+
+def test_a_game_left_early_is_told_with_its_score(there, monkeypatch, capsys):
+    steps = []
+
+    def on_act(self, agent, actions):
+        steps.append(1)
+        if len(steps) == 5:
+            raise commands.Quit
+
+    monkeypatch.setattr(commands.Player, "on_act", on_act)
+    monkeypatch.setattr(commands.Player, "on_frame", lambda *_: None)
+    assert main(["play", SNAPSHOT]) == 0
+    assert capsys.readouterr().out.endswith("breakout, game 1: score 0 by , left early\n")
+
+
+def test_a_score_counts_although_its_last_look_is_cut_short(there, monkeypatch, capsys):
+    def leave(*_):
+        raise commands.Quit
+
+    monkeypatch.setattr(commands.Player, "on_frame", lambda *_: None)
+    monkeypatch.setattr(commands.Player, "on_phase_end", leave)
+    assert main(["play", SNAPSHOT, "--random_seed", "1", "--test_frame_cap", "100"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line == "breakout, game 1: score 0 by the network"
+
+
+def test_a_run_that_has_no_row_yet_may_be_begun_again(in_tmp, monkeypatch, capsys):
+    from simple_dqn import build
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    play_random = build.Agent.play_random
+    monkeypatch.setattr(build.Agent, "play_random", interrupted)
+    assert main(["train", "pong", *SMALL]) == 130
+    assert os.path.exists("results/pong.csv")
+    monkeypatch.setattr(build.Agent, "play_random", play_random)
+    assert main(["train", "pong", *SMALL, "--epochs", "0"]) == 0
+    refuse(capsys, ["train", "pong", *SMALL], "'results/pong.csv' exists")

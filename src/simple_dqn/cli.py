@@ -9,13 +9,14 @@ from dataclasses import fields
 from typing import Any, NoReturn
 
 from simple_dqn import __version__
-from simple_dqn.config import PLACES, PROFILE, PROFILE_DEFAULTS, Config, options
+from simple_dqn.config import PLACES, PLAY_DEFAULTS, PROFILE, PROFILE_DEFAULTS, Config, options
 from simple_dqn.errors import UsageError
 
 # command -> (positional arguments, what it does)
 GAME = ("game", "ROM file, name of an Atari game, or Gymnasium id")
 SNAPSHOT = ("snapshot", "snapshots/<game>[_<label>]_<epoch>.safetensors")
-PLAYED = ("snapshot", "snapshots/<game>[_<label>]_<epoch>.safetensors; or a game to play by hand")
+PLAYED = ("snapshot_or_game", "snapshots/<game>[_<label>]_<epoch>.safetensors; or a ROM file or "
+          "the name of a game, to play yourself")  # fmt: skip
 CSVS = ("csvs", "results/<game>[_<label>].csv, one or more")
 COMMANDS: dict[str, tuple[tuple[tuple[str, str], ...], str]] = {
     "train": (
@@ -126,7 +127,9 @@ def make_parser(command: str) -> Parser:
         default = PROFILE_DEFAULTS.get(command, {}).get(field.name, field.default)
         default = str(default).lower() if kind is bool else default
         unit = f" {meta['unit']}" if meta["unit"] else ""
-        if of_snapshot and "train" in meta["commands"] and field.name not in PLACES:
+        if command == "play" and field.name in PLAY_DEFAULTS:
+            shown = f" (default: {PLAY_DEFAULTS[field.name]}{unit})"
+        elif of_snapshot and "train" in meta["commands"] and field.name not in PLACES:
             shown = " (default: the snapshot's)"
         else:
             shown = f" (default: {default}{unit})" if default != "" else ""

@@ -291,14 +291,16 @@ class WatchOptions:
     display: str = option(
         "auto", "where to show the game; auto: a window where there is a screen, else the terminal",
         choices=("auto", "window", "terminal", "none"), commands=("play",))
-    sound: bool = option(True, "play the game's sound, where it has one", commands=("play",))
+    sound: bool = option(
+        True, "play the game's sound, where it has one", commands=("play",),
+        only={"display": ("auto", "window", "terminal")})
     video_file: str = option(
         "", "the video, H.264 and AAC in MP4 (default: videos/<snapshot's name>.mp4)",
         commands=("record",))
     video_scale: int = option(
         0, "rows of the video for each of the game's, whole ones, so that pixels stay sharp; "
         "columns by the pixels' aspect (0: what fits into 1000 rows; Atari: 4, so 1120x840)",
-        unit="rows", low=0, high=16, commands=("record",))
+        unit="rows", low=0, high=8, commands=("record",))
     q_values: bool = option(
         False, "draw the Q-values beside the game", commands=("record",))
     gif: bool = option(
@@ -379,6 +381,8 @@ PROFILE_DEFAULTS: dict[str, dict[str, Any]] = {
     "profile_test": dict(replay_size=100_000, random_steps=1_000, test_steps=5_000, random_seed=0),
     "profile_random": dict(replay_size=100_000, random_steps=10_000, random_seed=0),
 }
+
+PLAY_DEFAULTS: dict[str, Any] = dict(test_frame_cap=0)  # nobody is sent away after five minutes
 
 # Where things lie and how they are shown is no part of what a run computes: these stay out of a
 # snapshot, so that equal runs have equal snapshots wherever they were started.

@@ -252,7 +252,7 @@ class ALEEnvironment(Environment):
         return reward
 
     def screen(self) -> NDArray[np.uint8]:
-        """See Environment: all colours, before any of the recipe."""
+        """See Environment: ALE's own colours; its blend of two frames with colour averaging."""
         screen: NDArray[np.uint8] = self.games[0].getScreenRGB()
         return screen
 

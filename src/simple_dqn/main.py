@@ -107,7 +107,7 @@ def run_command(
     elif command == "play":
         from simple_dqn.watch.commands import play
 
-        play(positionals["snapshot"], given)
+        play(positionals["snapshot_or_game"], given)
     elif command == "record":
         from simple_dqn.watch.commands import record
 

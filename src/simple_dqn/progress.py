@@ -83,7 +83,7 @@ class Progress(Callback):
 def log_row(row: dict[str, object]) -> None:
     """Log what a phase came to, on one line."""
     games = (
-        "{nr_games} games, score {average_reward:.2f} ± {std_game_reward:.2f} "
+        "{nr_games} game{s}, score {average_reward:.2f} ± {std_game_reward:.2f} "
         "({min_game_reward:g} to {max_game_reward:g})"
         if row["nr_games"]
         else "no game ended"
@@ -93,4 +93,5 @@ def log_row(row: dict[str, object]) -> None:
         line += ", mean max Q {meanq:.4g}"
     if row["phase"] == "train":
         line += ", cost {meancost:.4g}"
-    logger.info((line + ", {steps_per_second:.0f} steps/s").format(**row))
+    line += ", {steps_per_second:.0f} steps/s"
+    logger.info(line.format(s="" if row["nr_games"] == 1 else "s", **row))

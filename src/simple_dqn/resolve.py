@@ -118,6 +118,8 @@ def _check_together(values: Mapping[str, Any], given: Mapping[str, Any]) -> None
             raise UsageError(f"--{name}_schedule exponential needs --{start} and --{end} above 0")
     if values["optimizer"] == "adadelta" and values["learning_rate_schedule"] != "constant":
         raise UsageError("--optimizer adadelta has no learning rate to schedule")
+    if values["play_games"] and values["display_screen"]:
+        raise UsageError("--play_games plays unseen: play.sh shows its games")
     if values["batch_norm"] and values["batch_size"] == 1:
         raise UsageError("--batch_norm needs a --batch_size of 2 or more")
     if values["datatype"] == "float16" and values["clip_error"] == 0:

@@ -76,9 +76,7 @@ EXPLANATION = """
 <style>p { margin: 0 0 8px; break-inside: avoid }</style>
 <div style="columns: 2 340px; column-gap: 32px; color: #333; line-height: 1.4">
 <p><b>Left</b>, the state of this game that excites the filter most. <b>Right</b>, which of its
-pixels do. The last three frames of a state are its colours: <b style="color: #c00">red</b> the
-oldest, <b style="color: #080">green</b>, <b style="color: #00d">blue</b> the newest; what has not
-changed is grey. A game's first state is all blue, with nothing before it. On the right mid-grey is
+pixels do. {colours} On the right mid-grey is
 zero; where it is lighter a brighter pixel excites the filter more, where it is darker less. The
 orange frame is all that the unit can see. The wheel zooms both pictures, dragging moves them, the
 mouse reads a pixel, the arrow keys move the slider.</p>
@@ -91,6 +89,12 @@ shows as well is no work of training. In the first convolution no rectifier lies
 pixels, and all that is shown are the filter's own weights.</p>
 </div>
 """
+
+
+COLOURS = """The last three frames of a state are its colours: <b style="color: #c00">red</b> the
+oldest, <b style="color: #080">green</b>, <b style="color: #00d">blue</b> the newest; what has not
+changed is grey. A game's first state is all blue, with nothing before it."""
+FEWER = "States of this network have {history} frames: the titles say which is which colour."
 
 
 def visualize(run: Run, snapshot: Snapshot, filters: int, path: Path) -> None:
@@ -124,11 +128,13 @@ def write_page(path: Path, title: str, facts: str, layers: Sequence[Layer], step
         layers: the convolutions, from ``filters.attribute``.
         steps: steps of the game.
     """
+    history = layers[0].strongest.states.shape[1]
+    colours = COLOURS if history >= 3 else FEWER.format(history=history)
     head = f'<h1 style="margin: 0; font-size: 20px">{escape(title)}</h1>{escape(facts)}'
     page = column(
         Div(text=head, sizing_mode="stretch_width"),
         Tabs(tabs=[layer_panel(layer, steps) for layer in layers], sizing_mode="stretch_width"),
-        Div(text=EXPLANATION, sizing_mode="stretch_width"),
+        Div(text=EXPLANATION.replace("{colours}", colours), sizing_mode="stretch_width"),
         sizing_mode="stretch_width",
         max_width=2 * FIGURE_WIDTH + 20,
         styles={"margin": "0 auto", "padding": "0 10px"},

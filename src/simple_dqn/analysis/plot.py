@@ -152,6 +152,9 @@ def find_target(paths: Sequence[Path], options: PlotOptions) -> Path:
     Raises:
         UsageError: a format that we do not write, a folder, one of the files, too many pixels.
     """
+    for path in paths:
+        if not path.is_file():
+            raise UsageError(f"there is no file '{path}'")
     target = Path(options.png_file) if options.png_file else paths[0].with_suffix(".png")
     if target.suffix.lower() not in METADATA:
         raise UsageError(f"--png_file ends in .png, .svg or .pdf, not as '{target}' does")

@@ -3,3 +3,4 @@
 import os
 
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")  # its greeting on the standard output
+os.environ.setdefault("SDL_NO_SIGNAL_HANDLERS", "1")  # a kill would only close the window

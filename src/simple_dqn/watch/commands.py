@@ -15,11 +15,12 @@ from simple_dqn.build import (
     show_and_record,
     title,
 )
+from simple_dqn.config import PLAY_DEFAULTS
 from simple_dqn.errors import UsageError
 from simple_dqn.files import require_writable
 from simple_dqn.resolve import resolve
 from simple_dqn.snapshot import load_snapshot
-from simple_dqn.watch.display import open_display
+from simple_dqn.watch.display import open_display, signals_unwind
 from simple_dqn.watch.player import NewGame, Player, Quit
 from simple_dqn.watch.recorder import Film, Gif, Video, unfinished
 from simple_dqn.watch.sound import open_speaker
@@ -36,9 +37,9 @@ def play(what: str, given: Given) -> None:
     else:
         given["environment"], game, rom = find_game(what, given.get("environment", "auto"))
     if rom and given.get("display") != "none":
-        given.setdefault("test_frame_cap", 0)  # nobody is sent away after five minutes
+        given = {**PLAY_DEFAULTS, **given}
     config = resolve(given, snapshot.config if snapshot else None)
-    scores: list[str] = []
+    lines: list[str] = []  # what is said at the end
     shown = config.watch.display != "none"
     with build(config, game, rom, with_memory=False, shown=shown) as run:
         if snapshot:
@@ -53,18 +54,24 @@ def play(what: str, given: Given) -> None:
             rate = run.environment.sound_rate if config.watch.sound else 0
             player = Player(run.agent, display, open_speaker(rate), has_network=bool(snapshot))
             run.resources.callback(player.close)
-            run.agent.callbacks[:] = [player, run.statistics]  # no live line, no log lines
+            run.agent.callbacks[:] = [run.statistics, player]  # no live line, no log lines
             run.statistics.on_row = ()
+
+        def tell(score: float, early: str = "") -> None:
+            who = " and ".join(sorted(player.players)) if player else "the network"
+            number = len(lines) + 1
+            lines.append(f"{game}, game {number}: score {score:g} by {who}{early}")
+
+        run.statistics.on_row += (lambda row: tell(row["average_reward"]),)
         try:
-            while not config.watch.games or len(scores) < config.watch.games:
+            while not config.watch.games or len(lines) < config.watch.games:
                 with contextlib.suppress(NewGame):
                     run.agent.play(1)
-                    who = " and ".join(sorted(player.players)) if player else "the network"
-                    scores.append(f"{run.statistics.row['average_reward']:g} by {who}")
         except (Quit, KeyboardInterrupt):
-            pass
-    for number, score in enumerate(scores, 1):
-        print(f"{game}, game {number}: score {score}")
+            if player and not player.over:
+                tell(player.score, early=", left early")
+    for line in lines:
+        print(line)
 
 
 def record(path: Path, given: Given) -> None:
@@ -76,6 +83,8 @@ def record(path: Path, given: Given) -> None:
     if target.suffix != ".mp4":
         raise UsageError(f"--video_file '{target}' is no name for a video: let it end in .mp4")
     for file in (target, target.with_suffix(".gif"))[: 1 + config.watch.gif]:
+        if file.is_dir():
+            raise UsageError(f"'{file}' is a folder: give another --video_file")
         if file.exists() and not config.run.overwrite:
             raise UsageError(f"'{file}' exists: give another --video_file, or --overwrite")
     require_writable(target.parent, "video_file")
@@ -87,16 +96,16 @@ def record(path: Path, given: Given) -> None:
         film = Film(config.watch.video_scale, environment.pixel_aspect, names)
         run.agent.callbacks.append(film)
         announce(run)
-        with contextlib.ExitStack() as files:
-            rate = environment.frames_per_second
-            temporary = files.enter_context(unfinished(target))
-            video = Video(temporary, rate, environment.sound_rate, film)
-            environment.on_frame += (files.enter_context(contextlib.closing(video)),)
-            if config.watch.gif:
+        rate = environment.frames_per_second
+        with signals_unwind(), contextlib.ExitStack() as files:
+            if config.watch.gif:  # closed after the video, which is the harder one to lose
                 temporary = files.enter_context(unfinished(target.with_suffix(".gif")))
                 small = Film(2, environment.pixel_aspect, None)
                 gif = files.enter_context(contextlib.closing(Gif(temporary, rate, small)))
                 environment.on_frame += (gif,)
+            temporary = files.enter_context(unfinished(target))
+            video = Video(temporary, rate, environment.sound_rate, film)
+            environment.on_frame += (files.enter_context(contextlib.closing(video)),)
             run.agent.play(1)
         score, seconds = run.statistics.row["average_reward"], video.frames / rate
         print(f"{target}: {video.frames} frames, {seconds:.1f} s, score {score:g}")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 
 from simple_dqn.errors import UsageError
@@ -46,7 +49,15 @@ def open_display(kind: str, title: str) -> Display | None:
         UsageError: there is no such thing here.
     """
     if kind == "auto":
-        kind = "window" if has_screen() else "terminal" if _has_terminal() else ""
+        if has_screen():
+            with contextlib.suppress(UsageError):
+                return open_display("window", title)
+        if not _has_terminal():
+            raise UsageError(
+                "there is neither a screen nor a terminal here to show the game: "
+                "--display none plays without showing it"
+            )
+        kind = "terminal"
     if kind == "window":
         if not has_screen():
             raise UsageError("there is no screen here to open a window on")
@@ -62,11 +73,6 @@ def open_display(kind: str, title: str) -> Display | None:
         from simple_dqn.watch.terminal import TerminalDisplay
 
         return TerminalDisplay()
-    if kind != "none":
-        raise UsageError(
-            "there is neither a screen nor a terminal here to show the game: "
-            "--display none plays without showing it"
-        )
     return None
 
 
@@ -78,3 +84,24 @@ def has_screen() -> bool:
 
 def _has_terminal() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+@contextlib.contextmanager
+def signals_unwind() -> Iterator[None]:
+    """Let a hang-up or a kill end the program in order.
+
+    Ctrl-Z is not heard meanwhile: in a terminal it would leave our picture behind.
+    """
+
+    def end(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    handlers = {signal.SIGTERM: end}
+    if os.name == "posix":
+        handlers |= {signal.SIGHUP: end, signal.SIGTSTP: signal.SIG_IGN}  # type: ignore[dict-item]
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

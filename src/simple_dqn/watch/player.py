@@ -68,6 +68,8 @@ class Player(Callback):
     Attributes:
         manual: whether the person plays.
         players: who has played in this game: "the network", "you".
+        score: of this game so far.
+        over: whether the score is of a game that has ended.
     """
 
     def __init__(
@@ -79,17 +81,17 @@ class Player(Callback):
         self.has_network = has_network
         self.manual = not has_network
         self.players: set[str] = set()
+        self.score, self.over = 0.0, False
 
         environment = agent.environment
         environment.on_frame += (self.on_frame,)
         self._meanings = environment.action_meanings
         self._speed = SPEEDS.index(1)
-        self._paused = self._one_step = False
+        self._begun = self._paused = self._one_step = False
         self._shows_q = self._shows_state = self._shows_help = False
-        self._note = "press h for the keys"  # what the status line says until the next key
-        self._score = 0.0
-        self._over = False  # the score is of a game that has ended
+        self._note = "h: keys"  # what the status line says until the next key
         self._q: QValues | None = None
+        self._action = 0
         self._q_meter = QMeter(self._meanings)
         self._due = self._drawn = 0.0  # when the next frame is due, when the last was drawn
         self._times: deque[float] = deque()  # of the frames of the last second
@@ -98,10 +100,11 @@ class Player(Callback):
 
     def on_phase_start(self, agent: Agent) -> None:
         """A phase begins: at normal speed in play, else as fast as it goes."""
-        self._score, self._over = 0.0, False
+        self.score, self.over = 0.0, False
         self.players = set()
-        if agent.phase != "play":
+        if agent.phase != "play" and not self._begun:
             self._speed = len(SPEEDS) - 1
+        self._begun = True
 
     def on_frame(self, environment: Environment) -> None:
         """Show a frame when it is due, read the keyboard and let the sound be heard."""
@@ -109,37 +112,28 @@ class Player(Callback):
             return
         speed, now = SPEEDS[self._speed], time.perf_counter()
         self._times.append(now)
-        if self._times[0] < now - 1:
+        while self._times[0] < now - 1:
             self._times.popleft()
         late = self._wait_until_due(environment, speed) if speed < float("inf") else True
-        # A frame that comes a little early is welcome.
-        rate = LATE_RATE if late else self.display.frames_per_second
-        if time.perf_counter() - self._drawn > 0.9 / rate:
-            self._read_keys()
-            self._draw()
+        self._look(LATE_RATE if late or self.display is None else self.display.frames_per_second)
 
     def on_act(self, agent: Agent, actions: NDArray[np.int64]) -> None:
         """Wait while paused; then do what the person does, if it is the person's turn."""
-        if self.display is None:
-            return
-        self._look_at_q(agent, int(actions[0]))
+        self._look(LATE_RATE)  # also while another lane plays on alone
+        self._q, self._action = None, int(actions[0])
         while self._paused and not self._one_step and self.display is not None:
             self._wait()
-            if self._shows_q is (self._q is None):  # it was switched on or off
-                self._look_at_q(agent, int(actions[0]))
         if self.display is None:
             return
         self._one_step = False
         if self.manual:
-            actions[0] = choose(self.display.joystick(), self._meanings)
+            actions[0] = self._action = choose(self.display.joystick(), self._meanings)
         self.players.add("you" if self.manual else "the network")
-        if self._q is not None:
-            self._q = self._q._replace(action=int(actions[0]))
 
     def on_step(self, agent: Agent, step: Step) -> None:
         """Add up the score."""
-        self._score = step.rewards[0] + (0 if self._over else self._score)
-        self._over = bool(step.game_overs[0] or step.truncateds[0])
+        self.score = step.rewards[0] + (0 if self.over else self.score)
+        self.over = bool(step.game_overs[0] or step.truncateds[0])
 
     def on_phase_end(self, agent: Agent) -> None:
         """Let the person see how a game ended."""
@@ -156,6 +150,13 @@ class Player(Callback):
             if thing is not None:
                 thing.close()
         self.display = self.speaker = None
+
+    def _look(self, rate: float) -> None:
+        """Read the keyboard and draw, unless that was done less than 1/``rate`` seconds ago."""
+        # A frame that comes a little early is welcome.
+        if self.display is not None and time.perf_counter() - self._drawn > 0.9 / rate:
+            self._read_keys()
+            self._draw()
 
     def _wait_until_due(self, environment: Environment, speed: float) -> bool:
         """Let the frame be heard and wait for its time; return whether that had passed before."""
@@ -217,8 +218,10 @@ class Player(Callback):
             self._shows_q = not self._shows_q
         elif key == "q":
             self._note = "there is no network, so there are no Q-values"
-        elif key == "v":
+        elif key == "v" and self.agent.buffer.states.ndim == 4:
             self._shows_state = not self._shows_state
+        elif key == "v":
+            self._note = "the network sees numbers, no picture"
         elif key in ("[", "]") and self.speaker is not None:
             self.speaker.change_volume(0.1 if key == "]" else -0.1)
             self._note = f"volume {self.speaker.volume:.0%}"
@@ -240,12 +243,12 @@ class Player(Callback):
 
     # --- the picture ------------------------------------------------------------------------
 
-    def _look_at_q(self, agent: Agent, action: int) -> None:
-        """Keep the Q-values of the state that is about to be acted in."""
-        if not self._shows_q:
-            self._q = None
-            return
-        self._q = self._q_meter.read(agent.network.predict(agent.buffer.states[:1])[0], action)
+    def _q_values(self) -> QValues:
+        """Return the Q-values of the state that is acted in; asked for once a step."""
+        if self._q is None:
+            values = self.agent.network.predict(self.agent.buffer.states[:1])[0]
+            self._q = self._q_meter.read(values, self._action)
+        return self._q._replace(action=self._action)
 
     def _draw(self) -> None:
         """Draw what there is to see."""
@@ -259,7 +262,7 @@ class Player(Callback):
                 environment.screen(),
                 environment.pixel_aspect,
                 self._status(),
-                self._q if self._shows_q else None,
+                self._q_values() if self._shows_q else None,
                 self.agent.buffer.states[0] if self._shows_state else None,
                 tuple(kv for kv in KEYS.items() if kv[0] not in hidden) if self._shows_help else (),
             )
@@ -281,8 +284,9 @@ class Player(Callback):
         speed = SPEEDS[self._speed]
         times = f"{speed:g}x" if speed >= 1 else f"1/{1 / speed:g}x"
         shown = "full speed" if speed > 16 else times
-        pieces = [who, f"score {self._score:g}"]
+        pieces = [who, f"score {self.score:g}"]
         pieces += [f"lives {lives[0]}"] if len(lives) and lives[0] else []
-        pieces += ["paused"] if self._paused else [f"{shown}, {self._rate():.0f} frames/s"]
+        rate = f", {self._rate():.0f} frames/s" if len(self._times) > 1 else ""
+        pieces += ["paused" if self._paused else shown + rate]
         pieces += [self._note] if self._note else []
         return " · ".join(pieces)

@@ -167,6 +167,8 @@ class Gif:
     def __init__(
         self, path: Path, frames_per_second: float, picture: Callable[[Picture], Picture]
     ) -> None:
+        import PIL.Image  # noqa: F401 (to miss it now and not after the game)
+
         self.path = path
         self.milliseconds = round(1000 * GIF_EVERY / frames_per_second)
         self.picture = picture
@@ -194,12 +196,10 @@ class Gif:
                 yield Image.fromarray(np.asarray(array)).quantize(256)
 
         rest = images()
-        first = next(rest, None)
-        if first is not None:
-            first.save(
-                self.path, format="GIF", save_all=True, append_images=rest,
-                duration=self.milliseconds, loop=0, optimize=False,
-            )  # fmt: skip
+        next(rest).save(
+            self.path, format="GIF", save_all=True, append_images=rest,
+            duration=self.milliseconds, loop=0, optimize=False,
+        )  # fmt: skip
 
 
 class Pictures:

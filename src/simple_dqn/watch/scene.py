@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 Picture = NDArray[np.uint8]  # RGB [height, width, 3]
 
-BACKGROUND, TEXT, BAR, CHOSEN = (16,) * 3, (225,) * 3, (70, 90, 120), (240, 170, 40)
+BACKGROUND = 16  # of each colour
+TEXT, BAR, CHOSEN = (225,) * 3, (70, 90, 120), (240, 170, 40)
 STATUS_HEIGHT = 28  # pixels
 PANEL_WIDTH = 280
 MARGIN = 10
@@ -27,6 +28,11 @@ class QValues(NamedTuple):
     action: int  # the one that is done
     low: float  # the left end of the bars
     high: float  # and the right one
+
+    def text(self, action: int) -> str:
+        """The Q-value of an action, as short as it can be compared."""
+        value = float(self.values[action])
+        return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
 
     def lengths(self) -> NDArray[np.float64]:
         """The length of each bar, 0 to 1, [A]: never quite 0, so that none looks forgotten."""
@@ -98,33 +104,38 @@ def draw_panel(panel: Picture, scene: Scene) -> None:
     if scene.q_values is not None:
         q = scene.q_values
         pitch = min(LINE_HEIGHT, max((height - 2 * MARGIN) // len(q.names), 8))
-        left, room = width * 9 // 20, width * 7 // 20  # of the bars, between names and numbers
+        left, room = width * 42 // 100, width * 30 // 100  # of the bars, behind them the numbers
         for action, name in enumerate(q.names):
             colour = CHOSEN if action == q.action else BAR
             right = left + round(room * float(q.lengths()[action]))
             cv2.rectangle(panel, (left, y + 2), (right, y + pitch - 3), colour, cv2.FILLED)
             baseline, size = y + pitch - 5, min(13, pitch - 3)
             write(panel, name, MARGIN, baseline, TEXT, size)
-            write(panel, f"{q.values[action]:.3g}", left + room + MARGIN, baseline, TEXT, size)
+            write(panel, q.text(action), left + room + MARGIN, baseline, TEXT, size)
             y += pitch
         y += MARGIN
-    if scene.state is not None:
-        frames = scene.state if scene.state.ndim == 3 else scene.state[:0]
-        side = (width - 3 * MARGIN) // 2
-        for index, frame in enumerate(frames):
-            column, row = index % 2, index // 2
+    if scene.state is not None and scene.state.ndim == 3:
+        columns, side = grid(len(scene.state), width - MARGIN, height - y)
+        side -= MARGIN
+        for index, frame in enumerate(scene.state if side > 0 else ()):
+            row, column = divmod(index, columns)
             top, left = y + row * (side + MARGIN), MARGIN + column * (side + MARGIN)
-            if side < 1 or top + side > height:
-                break
             grey = enlarge(frame, side, side)
             panel[top : top + side, left : left + side] = grey[:, :, None]
+
+
+def grid(count: int, width: int, height: int) -> tuple[int, int]:
+    """Return (columns, side) of the largest squares of which ``count`` fit into a rectangle."""
+    sides = {c: min(width // c, height // -(-count // c)) for c in range(1, count + 1)}
+    columns = max(sides, key=lambda c: sides[c])
+    return columns, max(sides[columns], 0)
 
 
 def _draw_help(room: Picture, lines: tuple[tuple[str, str], ...]) -> None:
     """Write the keys over the game, on a darkened ground."""
     height, width = len(lines) * LINE_HEIGHT + 2 * MARGIN, 330
     box = room[MARGIN : MARGIN + height, MARGIN : MARGIN + width]
-    box //= 5
+    box //= 8
     for index, (key, meaning) in enumerate(lines):
         y = MARGIN + (index + 1) * LINE_HEIGHT - 6
         write(box, key, MARGIN, y, CHOSEN)

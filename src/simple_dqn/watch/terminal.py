@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import logging.handlers
-import os
-import signal
 import sys
 import time
 from typing import Any
@@ -16,9 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from simple_dqn.watch.display import Display
+from simple_dqn.watch.display import Display, signals_unwind
 from simple_dqn.watch.joystick import DOWN, FIRE, LEFT, OPPOSITES, RIGHT, UP
-from simple_dqn.watch.scene import QValues, Scene
+from simple_dqn.watch.scene import QValues, Scene, grid
 
 HALF_BLOCK = "▀"  # its upper half has the foreground's colour, its lower the background's
 # By blessed's names of keys; plain characters have none.
@@ -52,7 +50,7 @@ class TerminalDisplay(Display):
         try:
             for context in (
                 _log_lines_wait(),
-                _signals_unwind(),
+                signals_unwind(),
                 self._terminal.fullscreen(),
                 self._terminal.hidden_cursor(),
                 self._terminal.cbreak(),
@@ -180,24 +178,25 @@ def _compose_panel(cells: Cells, scene: Scene) -> None:
         _compose_q_values(cells, scene.q_values)
         top = len(scene.q_values.names) + 1
     if scene.state is not None and scene.state.ndim == 3:
-        side = (columns - 2) // 2
-        for index, frame in enumerate(scene.state):
-            row, column = top + index // 2 * (side // 2 + 1), index % 2 * (side + 1) + 1
-            if side > 1 and row + side // 2 <= rows:
-                rgb = np.repeat(frame[:, :, None], 3, axis=2)
-                there = cells[row : row + side // 2, column : column + side]
-                there[:] = half_blocks(rgb, side // 2, side)
+        across, side = grid(len(scene.state), columns - 1, 2 * (rows - top))
+        side = side // 2 * 2 - 2  # a cell is two pixels high, and a gap stays
+        for index, frame in enumerate(scene.state if side > 0 else ()):
+            row, column = divmod(index, across)
+            row, column = top + row * (side // 2 + 1), 1 + column * (side + 2)
+            rgb = np.repeat(frame[:, :, None], 3, axis=2)
+            there = cells[row : row + side // 2, column : column + side]
+            there[:] = half_blocks(rgb, side // 2, side)
 
 
 def _compose_q_values(cells: Cells, q: QValues) -> None:
     """Write a line for each action: name, value and a bar behind them."""
     columns = cells.shape[1]
     bars = q.lengths() * (columns - 1)
-    for row, (name, value) in enumerate(zip(q.names, q.values, strict=True)):
+    for row, name in enumerate(q.names):
         if row >= len(cells):
             return
         line = cells[row]
-        _write(line, f" {name:13.13}{value:8.3g}"[:columns])
+        _write(line, f" {name:13.13}{q.text(row):>8}"[:columns])
         line[: round(float(bars[row])) + 1, 2] = 0x8A5A00 if row == q.action else 0x304868
 
 
@@ -241,21 +240,3 @@ def _log_lines_wait() -> Any:
         root.handlers[:] = before
         for record in memory.buffer:
             root.handle(record)
-
-
-@contextlib.contextmanager
-def _signals_unwind() -> Any:
-    """Let a hang-up or a kill end the program in order; Ctrl-Z would leave our screen behind."""
-
-    def end(number: int, _: object) -> None:
-        raise SystemExit(128 + number)
-
-    handlers = {signal.SIGTERM: end}
-    if os.name == "posix":
-        handlers |= {signal.SIGHUP: end, signal.SIGTSTP: signal.SIG_IGN}  # type: ignore[dict-item]
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

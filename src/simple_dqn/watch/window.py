@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pygame
 
 from simple_dqn.errors import UsageError
@@ -33,7 +35,12 @@ class Window(Display):
             pygame.display.init()
             self._surface = pygame.display.set_mode(SIZE, pygame.RESIZABLE)
         except pygame.error as error:
-            raise UsageError(f"cannot open a window ({error}): try --display terminal") from None
+            raise UsageError(f"cannot open a window: {error}") from None
+        # SDL would rather draw where nobody sees it than fail, as with a DISPLAY that has gone.
+        unseen = pygame.display.get_driver() in ("dummy", "offscreen")
+        if unseen and not os.environ.get("SDL_VIDEODRIVER"):
+            pygame.display.quit()
+            raise UsageError("cannot open a window: the screen that DISPLAY names is not there")
         pygame.display.set_caption(title)
         self._held: dict[int, str] = {}  # key -> of the joystick
         self._tapped: set[str] = set()
