@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 import struct
 import threading
@@ -399,3 +400,19 @@ def test_an_interrupted_plot_is_interrupted(tmp_path, monkeypatch):
     plot([path], dataclasses.replace(SMALL, follow=True))  # the way to end it
     with pytest.raises(KeyboardInterrupt):
         plot([path], SMALL)
+
+
+def test_numbers_that_stand_for_other_options_are_no_seeds(tmp_path):
+    """As their records tell: pong_4 and pong_8 of --num_envs 4 and 8; pong_1 and _2 are seeds."""
+
+    def record(name, **config):
+        text = json.dumps({"runs": [{"config": {"csv_file": name, **config}}]})
+        (tmp_path / f"{name}.json").write_text(text)
+        return tmp_path / f"{name}.csv"
+
+    lanes = [record(f"pong_{n}", num_envs=n, random_seed=1) for n in (4, 8)]
+    assert make_labels(lanes) == ["pong_4", "pong_8"]
+    seeds = [record(f"seaquest_{s}", num_envs=4, random_seed=s) for s in (1, 2)]
+    assert make_labels([*seeds, tmp_path / "seaquest_3.csv"]) == ["seaquest"] * 3
+    (tmp_path / "seaquest_2.json").write_text("[]")
+    assert make_labels(seeds) == ["seaquest"] * 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Sequence
@@ -11,9 +12,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from simple_dqn.config import PLACES
 from simple_dqn.errors import UsageError
 from simple_dqn.statistics import COLUMNS, Row, read_csv
 
+SEED_AND_PLACES = PLACES | {"random_seed"}
 PHASES = ("test", "train", "random")  # those of a learning curve; playing is not
 
 
@@ -36,7 +39,8 @@ def make_labels(paths: Sequence[Path]) -> list[str]:
     """Return a label for each file; seeds of one experiment get the same.
 
     A label is the file's name, after as much of its folder as tells the files apart, without a
-    seed number (pong_1, pong-seed2, pong_s3) if there are others that differ in nothing else.
+    seed number (pong_1, pong-seed2, pong_s3) if there are others that differ in nothing else, nor
+    in the options that their records tell.
     """
     parts = [Path(os.path.abspath(path)).with_suffix("").parts for path in paths]
     for depth in range(1, max(map(len, parts)) + 1):
@@ -46,10 +50,24 @@ def make_labels(paths: Sequence[Path]) -> list[str]:
     else:
         names = [str(path) for path in paths]  # they differ in the suffix
     families = [re.sub(r"[_-](seed|run|s)?\d+$", "", name) for name in names]
+    records = [_configuration(path) for path in paths]
+    alike = {
+        family: len({r for r, f in zip(records, families, strict=True) if r and f == family}) <= 1
+        for family in families
+    }
     return [
-        family if families.count(family) > 1 else name
+        family if families.count(family) > 1 and alike[family] else name
         for family, name in zip(families, names, strict=True)
     ]
+
+
+def _configuration(path: Path) -> str:
+    """Return what a run's record, if it has one, says of its options but for the seed."""
+    try:
+        config = json.loads(path.with_suffix(".json").read_text())["runs"][0]["config"]
+        return json.dumps({k: v for k, v in config.items() if k not in SEED_AND_PLACES})
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return ""
 
 
 def read_runs(paths: Sequence[Path]) -> list[Run]:

@@ -40,7 +40,8 @@ FOR_PLAYING = {"arrows", "space", "0-9", "m", "[", "]", "r"}  # not while traini
 SPEEDS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16, float("inf"))
 LAST_LOOK = 2.0  # seconds that the end of a game stays, unless a key is pressed
 SLACK = 0.1  # seconds that the game may be late and then hurry
-LATE_RATE = 30  # pictures a second while the game is late, or as fast as it goes
+LATE_RATE = 30  # pictures a second while the game is late
+FULL_SPEED_RATE = 15  # and while it goes as fast as it can: drawing costs it time
 IDLE = 1 / 30  # seconds between looks at the keyboard while nothing moves
 
 
@@ -108,18 +109,22 @@ class Player(Callback):
 
     def on_frame(self, environment: Environment) -> None:
         """Show a frame when it is due, read the keyboard and let the sound be heard."""
-        if self.display is None:
+        display = self.display
+        if display is None:
             return
         speed, now = SPEEDS[self._speed], time.perf_counter()
         self._times.append(now)
         while self._times[0] < now - 1:
             self._times.popleft()
-        late = self._wait_until_due(environment, speed) if speed < float("inf") else True
-        self._look(LATE_RATE if late or self.display is None else self.display.frames_per_second)
+        if speed == float("inf"):
+            self._look(FULL_SPEED_RATE)
+        else:
+            late = self._wait_until_due(environment, speed)
+            self._look(LATE_RATE if late else display.frames_per_second)
 
     def on_act(self, agent: Agent, actions: NDArray[np.int64]) -> None:
         """Wait while paused; then do what the person does, if it is the person's turn."""
-        self._look(LATE_RATE)  # also while another lane plays on alone
+        self._look(FULL_SPEED_RATE)  # also while another lane plays on alone
         self._q, self._action = None, int(actions[0])
         while self._paused and not self._one_step and self.display is not None:
             self._wait()
