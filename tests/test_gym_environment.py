@@ -108,10 +108,40 @@ def test_atari_through_gymnasium():
         ("nosuchmodule:Thing-v0", "cannot be made by Gymnasium"),
         ("Pendulum-v1", "DQN needs a Discrete one"),
         ("Deep-v0", "supported are screens"),
-        ("FrozenLake-v1", "supported are screens"),
+        ("Blackjack-v1", "supported are screens"),
     ],
 )
 def test_what_cannot_be_played_says_so_in_one_line(env_id, message):
     with pytest.raises(UsageError, match=message) as error:
         make(env_id)
     assert "\n" not in str(error.value)
+
+
+def test_discrete_observations_become_one_hot():
+    env, own = make("CliffWalking-v1", num_envs=2), gymnasium.make("CliffWalking-v1")
+    state, _ = own.reset()
+    first = env.restart()
+    assert first.shape == (2, 48)
+    assert (first == np.eye(48)[state]).all()
+    for action in (0, 1, 1, 2):  # up, right, right, down into the cliff
+        state, reward, *_ = own.step(action)
+        step = env.act(np.array([action, 0]))
+        assert (step.observations[0] == np.eye(48)[state]).all()
+        assert step.rewards[0] == reward
+    assert step.rewards[0] == -100
+
+
+def test_a_lane_that_waits_is_left_as_it_is_while_the_others_play_on():
+    env = make("Screens-v0", num_envs=2)
+    env.restart()
+    env.act(np.array([2, 0]))  # the first lane's game ends at once
+    before = env.last[0].copy()
+    for t in range(7):  # and would have ended again several times
+        step = env.act(np.array([2, 0]))
+        assert (step.observations[0] == before).all()
+        assert (step.rewards[0], step.terminals[0], step.truncateds[0]) == (0, False, False)
+        if step.truncateds[1]:
+            assert t in (1, 4)  # every third step of its own
+            env.restart(np.array([1]))
+    assert (env.restart(np.array([0])) == 10).all()
+    assert not env.act(np.array([0, 0])).terminals.any()

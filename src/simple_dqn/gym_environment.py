@@ -7,6 +7,8 @@ from typing import Any
 import ale_py
 import gymnasium
 import numpy as np
+from gymnasium.spaces import Box, Discrete
+from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from simple_dqn.environment import Environment, shrink
@@ -17,10 +19,11 @@ gymnasium.register_envs(ale_py)  # the ids ALE/...
 
 
 class GymEnvironment(Environment):
-    """A Gymnasium environment: screens become grey and small, vectors stay as they are.
+    """A Gymnasium environment: screens become grey and small, all else a vector.
 
-    Gymnasium's own ``terminated`` and ``truncated`` are taken over as they are. Frame skip, no-op
-    starts and the like are the environment's own affair.
+    The lanes step through Gymnasium's own vector API, without its autoreset. Vectors stay as they
+    are, a discrete observation becomes one-hot. ``terminated`` and ``truncated`` are taken over;
+    frame skip, no-op starts and the like are the environment's own affair.
 
     Args:
         env_id: a Gymnasium id, ``module:id`` to import a module first.
@@ -31,7 +34,7 @@ class GymEnvironment(Environment):
 
     Raises:
         UsageError: there is no such environment, its actions are not discrete, its observations
-            are neither screens nor vectors, or it cannot draw and is to be rendered.
+            are no screens, vectors or discrete, or it cannot draw and is to be rendered.
     """
 
     def __init__(
@@ -45,93 +48,108 @@ class GymEnvironment(Environment):
         screen_height: int,
         render: bool = False,
     ) -> None:
-        drawing: dict[str, Any] = {"render_mode": "rgb_array"}
+        drawing: dict[str, Any] = {"render_mode": "rgb_array"} if render else {}
         try:
-            self.games = [
-                gymnasium.make(env_id, **(drawing if render and lane == 0 else {}))
-                for lane in range(num_envs)
-            ]
+            self.games: Any = gymnasium.make_vec(
+                env_id, num_envs, "sync", {"autoreset_mode": AutoresetMode.DISABLED}, **drawing
+            )
         except Exception as error:  # its module is the user's and may raise anything
             raise UsageError(f"'{env_id}' cannot be made by Gymnasium: {error}") from None
         self.num_envs = num_envs
-        self.frames_per_second = float(self.games[0].metadata.get("render_fps") or 30)
+        games: Any = self.games
+        game = games.envs[0]
+        self.frames_per_second = float(game.metadata.get("render_fps") or 30)
         self.resize = resize
-        self.seeds: list[int | None] = [int(s) for s in seed.generate_state(num_envs) >> 1]
+        self.seeds: list[int] | None = (seed.generate_state(num_envs) >> 1).tolist()
 
-        if render and "rgb_array" not in (self.games[0].metadata.get("render_modes") or ()):
+        if render and "rgb_array" not in (game.metadata.get("render_modes") or ()):
             raise UsageError(f"'{env_id}' cannot be shown: it draws no pictures (rgb_array)")
-        actions, observations = self.games[0].action_space, self.games[0].observation_space
-        if not isinstance(actions, gymnasium.spaces.Discrete):
+        actions, observations = game.action_space, game.observation_space
+        if not isinstance(actions, Discrete):
             raise UsageError(f"'{env_id}' has the action space {actions}; DQN needs a Discrete one")
         self.first_action = int(actions.start)
-        unwrapped: Any = self.games[0].unwrapped
-        meanings = getattr(unwrapped, "get_action_meanings", lambda: None)()
+        meanings = getattr(game.unwrapped, "get_action_meanings", lambda: None)()
         self.action_meanings = list(meanings or map(str, range(int(actions.n))))
 
-        shape = observations.shape or ()
+        shape: tuple[int, ...] = observations.shape or ()
         screen = observations.dtype == np.uint8 and (
             len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3))
         )
-        vector = isinstance(observations, gymnasium.spaces.Box) and len(shape) == 1
-        if not (screen or vector):
+        self.one_hot: NDArray[np.float32] | None = None  # a row for each discrete observation
+        if screen:
+            self.observation_shape = (screen_height, screen_width)
+        elif isinstance(observations, Discrete):
+            self.one_hot = np.eye(int(observations.n), dtype=np.float32)
+            self.first_observation = int(observations.start)
+            self.observation_shape = (int(observations.n),)
+        elif isinstance(observations, Box) and len(shape) == 1:
+            self.observation_shape = shape
+        else:
             raise UsageError(
                 f"'{env_id}' has the observation space {observations}; supported are screens, "
-                f"uint8 [h, w], [h, w, 1] or [h, w, 3], and vectors"
+                f"uint8 [h, w], [h, w, 1] or [h, w, 3], vectors and Discrete"
             )
-        self.observation_shape = (screen_height, screen_width) if screen else shape
         self.observation_dtype = np.dtype(np.uint8 if screen else np.float32)
-        self.waiting = [False] * num_envs
+        self.waiting = np.zeros(num_envs, np.bool_)  # for a restart
+        self.ended = np.zeros(num_envs, np.bool_)  # Gymnasium would not step these
         self.last = np.zeros((num_envs, *self.observation_shape), self.observation_dtype)
 
     def restart(self, lanes: NDArray[np.intp] | None = None) -> NDArray[Any]:
         """See Environment."""
-        for lane in range(self.num_envs) if lanes is None else lanes:
-            observation, _ = self.games[lane].reset(seed=self.seeds[lane])
-            self.seeds[lane] = None  # once: seeding every game would replay the same one
-            self.waiting[lane] = False
-            self.last[lane] = self._observe(observation)
-            self._tell(lane)
+        chosen = np.zeros(self.num_envs, np.bool_)
+        chosen[slice(None) if lanes is None else lanes] = True
+        self._reset(chosen)
+        self.waiting[chosen] = False
+        self._tell(chosen[0])
         return self.last.copy() if lanes is None else self.last[lanes]
 
     def act(self, actions: NDArray[np.integer[Any]]) -> Step:
         """See Environment."""
-        n = self.num_envs
-        rewards = np.zeros(n, np.float32)
-        terminals, truncateds = np.zeros((2, n), np.bool_)
-        for lane in range(n):
-            if self.waiting[lane]:
-                continue
-            action = self.first_action + int(actions[lane])
-            observation, reward, terminated, truncated, _ = self.games[lane].step(action)
-            rewards[lane] = reward
-            terminals[lane] = terminated
-            truncateds[lane] = truncated and not terminated
-            self.waiting[lane] = terminated or truncated
-            self.last[lane] = self._observe(observation)
-            self._tell(lane)
+        if self.ended.any():  # lanes that wait go on unseen
+            self._reset(self.ended.copy(), keep=True)
+        observations, rewards, terminateds, truncateds, _ = self.games.step(
+            actions + self.first_action
+        )
+        playing = ~self.waiting
+        self.ended = terminateds | truncateds
+        self._observe(observations, playing)
+        terminals, truncateds = terminateds & playing, truncateds & ~terminateds & playing
+        self.waiting |= terminals | truncateds
+        self._tell(bool(playing[0]))
+        rewards = np.where(playing, rewards, 0).astype(np.float32)
         return Step(self.last.copy(), rewards, terminals, truncateds, terminals.copy())
+
+    def _reset(self, chosen: NDArray[np.bool_], keep: bool = False) -> None:
+        """Reset the games of the ``chosen`` [N] lanes; keep: but not what they show to us."""
+        observations, _ = self.games.reset(seed=self.seeds, options={"reset_mask": chosen})
+        self.seeds = None  # once: seeding every game would replay the same one
+        self.ended[chosen] = False
+        if not keep:
+            self._observe(observations, chosen)
+
+    def _observe(self, observations: NDArray[Any], lanes: NDArray[np.bool_]) -> None:
+        """Turn what Gymnasium shows in some lanes into our observations."""
+        if self.one_hot is not None:
+            self.last[lanes] = self.one_hot[observations[lanes] - self.first_observation]
+        elif self.observation_dtype == np.float32:
+            self.last[lanes] = observations[lanes]
+        else:
+            height, width = self.observation_shape
+            for lane in np.flatnonzero(lanes):
+                picture = observations[lane]
+                grey = picture[:, :, 0] if picture.shape[2:] == (1,) else picture
+                self.last[lane] = shrink(grey, width, height, self.resize)
 
     def screen(self) -> NDArray[np.uint8]:
         """See Environment."""
-        screen: Any = self.games[0].render()
+        screen: Any = self.games.envs[0].render()
         return np.array(screen, np.uint8)
 
-    def _tell(self, lane: int) -> None:
-        """Tell the listeners that the first game has gone on."""
-        if lane == 0:
-            for listener in self.on_frame:
-                listener(self)
-
-    def _observe(self, observation: NDArray[Any]) -> NDArray[Any]:
-        """Turn what Gymnasium shows into an observation."""
-        if self.observation_dtype == np.float32:
-            return observation.astype(np.float32)
-        height, width = self.observation_shape
-        if observation.ndim == 3 and observation.shape[2] == 1:
-            observation = observation[:, :, 0]
-        return shrink(observation, width, height, self.resize)
+    def _tell(self, first: bool) -> None:
+        """Tell the listeners that the first game has gone on, if it has."""
+        for listener in self.on_frame if first else ():
+            listener(self)
 
     def close(self) -> None:
         """Close the games."""
-        for game in self.games:
-            game.close()
+        self.games.close()
