@@ -451,3 +451,27 @@ def test_the_best_snapshot_is_kept_and_a_reached_score_ends_the_run(in_tmp, monk
     run("test", best, "--test_steps", 20)
     run("resume", best, "--epochs", 6)
     assert os.path.exists(epoch(6))
+
+
+VARIANTS = {
+    "double": ["--double_q"],
+    "dueling": ["--dueling"],
+    "prioritized": ["--prioritized"],
+    "n_step": ["--n_step", "3"],
+    "quantiles": ["--quantiles", "5"],
+    "all": ["--double_q", "--dueling", "--prioritized", "--n_step", "3", "--quantiles", "5",
+            "--batch_norm", "--num_envs", "2", "--preset", "simple_dqn"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)
+def test_variants_train_resume_and_test_alone_and_together(in_tmp, options, capsys):
+    run("train", "pong", *SMALL, *options, "--random_seed", 1)
+    assert float(rows()[3]["meancost"]) > 0
+    assert rows()[-1]["weight_updates"] == "60"
+    first = timeless("results/pong.csv")
+    run("train", "pong", *SMALL, *options, "--random_seed", 1, "--overwrite")
+    assert timeless("results/pong.csv") == first  # the same seed, the same run
+    run("resume", "snapshots/pong_2.safetensors", "--epochs", 3)
+    assert rows()[-1]["weight_updates"] == "90"
+    run("test", "snapshots/pong_3.safetensors", "--test_steps", 20)
