@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from simple_dqn.prioritized_replay import LEAST_PRIORITY, PrioritizedReplayMemory, SumTree
 
-from .test_replay_memory import fill
+from .test_replay_memory import fill, require_agreement
 
 
 def make(size=20, num_envs=1, history_length=1, exponent=1.0, seed=0, **kwargs):
@@ -65,12 +65,7 @@ def test_it_samples_the_transitions_of_the_uniform_memory(
             memory.sample(4)
         return
     batch = memory.sample(40 * len(expected))
-    for i, index in enumerate(batch.indices):
-        state, action, reward, discount, poststate = expected[int(index)]
-        assert (batch.states[i].tolist(), batch.actions[i]) == (state, action)
-        assert batch.poststates[i].tolist() == poststate
-        assert batch.returns[i] == pytest.approx(reward, rel=1e-6, abs=1e-6)
-        assert batch.discounts[i] == np.float32(discount)
+    require_agreement(batch, expected)
     assert set(batch.indices.tolist()) == set(expected)
     assert batch.weights == pytest.approx(1)  # nothing was learnt yet: all alike
 

@@ -139,6 +139,23 @@ def test_a_gif_has_every_third_frame_and_no_flicker(game, tmp_path):
         assert (picture == both.repeat(2, 0).repeat(2, 1)).all()
 
 
+def test_recordings_of_hardly_a_game_can_be_closed(game, tmp_path):
+    """As after a game of one frame, or Ctrl-C before the first."""
+    for frames in (game[:1], []):
+        gif = Gif(tmp_path / f"{len(frames)}.gif", 60, Film(2, 1, None))
+        video = Video(tmp_path / f"{len(frames)}.mp4", 60, 60 * 512, Film(1, 1, None))
+        for frame in frames:
+            gif(frame)
+            video(frame)
+        gif.close()
+        video.close()
+    with Image.open(tmp_path / "1.gif") as image:
+        assert (np.array(image.convert("RGB"))[::2, ::2] == game[0].picture).all()
+    with av.open(str(tmp_path / "1.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 1
+    assert not (tmp_path / "0.gif").exists()
+
+
 def test_pictures_and_sound_keep_everything(game, tmp_path):
     pictures, sound = Pictures(tmp_path / "frames", 7 / 4), Sound(tmp_path / "a.wav", 60 * 512)
     for frame in game:

@@ -102,6 +102,17 @@ def fill(memory: ReplayMemory, steps: int, rng: np.random.Generator) -> Oracle:
     return oracle
 
 
+def require_agreement(batch, expected) -> None:
+    """Each sample is the oracle's transition of its index."""
+    for i, index in enumerate(batch.indices):
+        state, action, reward, discount, poststate = expected[int(index)]
+        assert batch.states[i].tolist() == state
+        assert batch.poststates[i].tolist() == poststate
+        assert batch.actions[i] == action
+        assert batch.returns[i] == pytest.approx(reward, rel=1e-6, abs=1e-6)
+        assert batch.discounts[i] == np.float32(discount)
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
@@ -127,13 +138,7 @@ def test_samples_agree_with_the_oracle(
         return
 
     batch = memory.sample(30 * len(expected))
-    for i, index in enumerate(batch.indices):
-        state, action, reward, discount, poststate = expected[int(index)]
-        assert batch.states[i].tolist() == state
-        assert batch.poststates[i].tolist() == poststate
-        assert batch.actions[i] == action
-        assert batch.returns[i] == pytest.approx(reward, rel=1e-6, abs=1e-6)
-        assert batch.discounts[i] == np.float32(discount)
+    require_agreement(batch, expected)
     # 30 draws each: missing one of them all has a chance below 1e-11.
     assert set(batch.indices.tolist()) == set(expected)
     assert (batch.weights == 1).all()

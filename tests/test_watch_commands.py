@@ -248,7 +248,7 @@ def test_a_score_counts_although_its_last_look_is_cut_short(there, monkeypatch, 
     assert line == "breakout, game 1: score 0 by the network"
 
 
-def test_a_run_that_has_no_row_yet_may_be_begun_again(in_tmp, monkeypatch, capsys):
+def test_a_run_interrupted_before_its_first_row_leaves_nothing(in_tmp, monkeypatch, capsys):
     from simple_dqn import build
 
     def interrupted(*_):
@@ -257,7 +257,8 @@ def test_a_run_that_has_no_row_yet_may_be_begun_again(in_tmp, monkeypatch, capsy
     play_random = build.Agent.play_random
     monkeypatch.setattr(build.Agent, "play_random", interrupted)
     assert main(["train", "pong", *SMALL]) == 130
-    assert os.path.exists("results/pong.csv")
+    assert capsys.readouterr().err.endswith("interrupted; nothing is left of this run\n")
+    assert os.listdir("results") == []
     monkeypatch.setattr(build.Agent, "play_random", play_random)
     assert main(["train", "pong", *SMALL, "--epochs", "0"]) == 0
     refuse(capsys, ["train", "pong", *SMALL], "'results/pong.csv' exists")

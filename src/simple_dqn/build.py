@@ -243,6 +243,7 @@ def make_environment(
 ) -> Environment:
     """Return the environment of a game: the user's own, on ALE if there is a ROM, on Gymnasium."""
     env = config.environment
+    audible = shown or bool(env.record_sound_filename)  # a display while training is silent
     shown = shown or env.display_screen or bool(env.record_screen_path)
     screen = dict(resize=env.resize, screen_width=env.screen_width, screen_height=env.screen_height)
     if ":" in env.environment:
@@ -279,7 +280,7 @@ def make_environment(
         random_starts=starts,
         random_starts_multiple=multiple,
         test_frame_cap=env.test_frame_cap,
-        audible=shown or bool(env.record_sound_filename),
+        audible=audible,
         **screen,  # type: ignore[arg-type]
     )
 

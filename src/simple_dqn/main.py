@@ -131,6 +131,7 @@ def train(name: str, label: str, given: Given, command_line: list[str]) -> None:
     from simple_dqn.build import announce, build, find_game, load_weights, show_and_record
     from simple_dqn.results import (
         best_path,
+        record_path,
         require_new,
         require_places,
         snapshot_files,
@@ -171,8 +172,13 @@ def train(name: str, label: str, given: Given, command_line: list[str]) -> None:
                 old.unlink()
         announce(run)
         run.statistics.on_row += outputs
-        if config.run.random_steps:
-            run.agent.play_random(config.run.random_steps)
+        try:
+            if config.run.random_steps:
+                run.agent.play_random(config.run.random_steps)
+        except KeyboardInterrupt:  # no row yet: nothing of ours is to stand in the next run's way
+            Path(config.run.csv_file).unlink(missing_ok=True)
+            record_path(config).unlink(missing_ok=True)
+            raise KeyboardInterrupt("; nothing is left of this run") from None
         train_epochs(run, latest=None)
 
 

@@ -58,22 +58,12 @@ def require_new(config: Config) -> None:
     csv_file = Path(config.run.csv_file)
     files = (csv_file, record_path(config), *snapshot_files(config))
     there = [path for path in files if path.exists()]
-    if there and not snapshot_files(config) and _is_empty(csv_file):
-        return  # it was interrupted before its first row: there is nothing to lose
     if there and not config.run.overwrite:
         go_on = "go on with resume.sh, " if snapshot_files(config) else ""
         raise UsageError(
             f"'{there[0]}' exists: give this run another label, {go_on}"
             f"or replace the earlier run with --overwrite"
         )
-
-
-def _is_empty(csv_file: Path) -> bool:
-    """Whether a statistics file has no row yet."""
-    try:
-        return not read_csv(csv_file)
-    except UsageError:
-        return False
 
 
 def set_later_aside(config: Config) -> None:

@@ -186,8 +186,13 @@ class Gif:
         self._last = screen
 
     def close(self) -> None:
-        """Write the file."""
+        """Write the file, if there was a frame."""
         from PIL import Image
+
+        if not self._pictures and self._last is not None:  # too short a game for a third frame
+            self._pictures.append(cv2.imencode(".png", self.picture(self._last))[1].tobytes())
+        if not self._pictures:
+            return
 
         def images() -> Iterator[Image.Image]:
             for data in self._pictures:
@@ -225,9 +230,6 @@ class Pictures:
         if not cv2.imwrite(str(path), picture):
             raise OSError(None, "cannot be written", str(path))
         self.frames += 1
-
-    def close(self) -> None:
-        """Nothing is left to do: each picture is complete."""
 
 
 class Sound:
