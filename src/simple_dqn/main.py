@@ -9,22 +9,20 @@ from __future__ import annotations
 import io
 import logging
 import os
-import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simple_dqn import __version__
 from simple_dqn.cli import COMMANDS, parse, top_level_help
-from simple_dqn.config import PROFILE_DEFAULTS, Config
+from simple_dqn.config import PROFILE_DEFAULTS
 from simple_dqn.errors import UsageError
-from simple_dqn.resolve import changes, resolve
+from simple_dqn.resolve import resolve
 
 if TYPE_CHECKING:
     from simple_dqn.build import Run
     from simple_dqn.snapshot import Snapshot
-    from simple_dqn.statistics import Row
 
 logger = logging.getLogger("simple_dqn")
 
@@ -99,8 +97,13 @@ def run_command(
 ) -> None:
     """Run one command with its parsed arguments."""
     if command == "train":
+        resolve(given)  # a wrong value is said at once, before torch is loaded
+        from simple_dqn.training import train
+
         train(positionals["game"], positionals["label"], given, command_line)
     elif command == "resume":
+        from simple_dqn.training import resume
+
         resume(Path(positionals["snapshot"]), given, command_line)
     elif command == "test":
         test(Path(positionals["snapshot"]), given)
@@ -123,113 +126,6 @@ def run_command(
 # --- the commands -------------------------------------------------------------------------------
 
 
-def train(name: str, label: str, given: Given, command_line: list[str]) -> None:
-    """Train on a game from scratch, or from ``--load_weights``."""
-    if label and not re.fullmatch(r"[\w.-]+", label):
-        raise UsageError(f"the label '{label}' may only hold letters, digits, '_', '-' and '.'")
-    resolve(given)  # a wrong value is said at once, before torch is loaded
-    from simple_dqn.build import announce, build, find_game, load_weights, show_and_record
-    from simple_dqn.results import (
-        best_path,
-        record_path,
-        require_new,
-        require_places,
-        snapshot_files,
-        write_record,
-    )
-    from simple_dqn.snapshot import load_snapshot
-
-    kind, game, rom = find_game(name, given.get("environment", "auto"))
-    stem = game.replace("/", "-").replace(":", "-") + (f"_{label}" if label else "")
-    given = {**given, "environment": kind}
-    if not given.get("play_games"):  # playing writes nothing unless it is told to
-        given.setdefault("csv_file", f"results/{stem}.csv")
-        given.setdefault("save_weights_prefix", f"snapshots/{stem}")
-    config = resolve(given)
-
-    load = config.run.load_weights
-    snapshot = load_snapshot(Path(load)) if load else None
-    if not config.run.play_games:
-        require_places(config)
-    with build(config, game, rom, with_memory=not config.run.play_games) as run:
-        if not config.run.play_games:
-            require_new(config)
-        if snapshot:
-            load_weights(run, snapshot)
-        show_and_record(run)
-        run.agent.total_train_steps = config.run.start_epoch * config.run.train_steps
-
-        if config.run.play_games:
-            run.statistics.on_row += open_new_csv(config)
-            announce(run)
-            run.agent.play(config.run.play_games)
-            return
-        outputs = open_outputs(run, keep_until_epoch=None)
-        write_record(config, game, command_line, [])
-        for old in (*snapshot_files(config), best_path(config)):
-            if old.exists():  # only with --overwrite
-                logger.warning("removing %s", old)
-                old.unlink()
-        announce(run)
-        run.statistics.on_row += outputs
-        try:
-            if config.run.random_steps:
-                run.agent.play_random(config.run.random_steps)
-        except KeyboardInterrupt:  # no row yet: nothing of ours is to stand in the next run's way
-            Path(config.run.csv_file).unlink(missing_ok=True)
-            record_path(config).unlink(missing_ok=True)
-            raise KeyboardInterrupt("; nothing is left of this run") from None
-        train_epochs(run, latest=None)
-
-
-def resume(path: Path, given: Given, command_line: list[str]) -> None:
-    """Go on with a training at the epoch after a snapshot's."""
-    from simple_dqn.build import announce, build, find_snapshots_game, go_on, show_and_record
-    from simple_dqn.results import read_records, require_places, set_later_aside, write_record
-    from simple_dqn.snapshot import load_snapshot, load_training_state, resume_path
-
-    snapshot = load_snapshot(path)
-    state = load_training_state(snapshot)
-    stem = Path(snapshot.prefix).name
-    given.setdefault("csv_file", f"results/{stem}.csv")
-    given.setdefault("save_weights_prefix", snapshot.prefix)
-    given["start_epoch"] = snapshot.epoch
-    config = resolve(given, snapshot.config)
-    if config.run.epochs <= snapshot.epoch:
-        raise UsageError(
-            f"'{path}' is of epoch {snapshot.epoch} and --epochs is {config.run.epochs}: "
-            f"nothing is left to do; give more --epochs"
-        )
-    require_places(config)
-    game, rom = find_snapshots_game(snapshot, given.get("environment", ""))
-    records = read_records(config, game, snapshot.config.get("random_seed"))
-    with build(config, game, rom) as run:
-        go_on(run, snapshot)
-        changed = any(changes(given, snapshot.config, o) for o in ("optimizer", "rmsprop_centered"))
-        if state is not None:
-            kept = {n: t for n, t in state.items() if not changed or n.startswith("target.")}
-            run.network.load_training_state(kept)
-        show_and_record(run)
-
-        if not Path(config.run.csv_file).exists():
-            logger.warning("there is no %s to go on with: it begins here", config.run.csv_file)
-        outputs = open_outputs(run, keep_until_epoch=snapshot.epoch)
-        announce(run)
-        if state is None or changed:
-            why = "another optimiser" if changed else f"there is no {resume_path(path)}"
-            logger.warning("%s: the optimiser starts afresh", why)
-        set_later_aside(config)
-        write_record(config, game, command_line, records)
-        if config.run.random_steps:
-            logger.info(
-                "a snapshot holds no replay memory: refilling it with %d steps at the current ε",
-                config.run.random_steps,
-            )
-            run.agent.play_random(config.run.random_steps, resuming=True)
-        run.statistics.on_row += outputs  # only now: the refill gets no row
-        train_epochs(run, latest=path)
-
-
 def test(path: Path, given: Given) -> None:
     """Test a snapshot; print mean ± standard deviation, minimum, maximum and the protocol."""
     from simple_dqn.build import (
@@ -240,6 +136,7 @@ def test(path: Path, given: Given) -> None:
         go_on,
         show_and_record,
     )
+    from simple_dqn.results import open_new_csv
     from simple_dqn.snapshot import load_snapshot
 
     name = given.pop("game", None)
@@ -313,85 +210,6 @@ def profile(phase: str, name: str, given: Given) -> None:
         output.parent.mkdir(parents=True, exist_ok=True)
         stats.dump_stats(output)
         print(f"The whole profile is in {output}: any viewer of Python profiles opens it.")
-
-
-def open_new_csv(config: Config) -> tuple[Callable[[Row], None], ...]:
-    """Return the CSV file that the row of a test goes to, if one was asked for.
-
-    Raises:
-        UsageError: it exists already.
-    """
-    from simple_dqn.statistics import CSVFile
-
-    path = Path(config.run.csv_file)
-    if config.run.csv_file and path.exists() and not config.run.overwrite:
-        raise UsageError(f"'{path}' exists: give another --csv_file, or --overwrite true")
-    return (CSVFile(path),) if config.run.csv_file else ()
-
-
-def open_outputs(run: Run, keep_until_epoch: int | None) -> tuple[Callable[[Row], None], ...]:
-    """Return what rows are to be written to: the CSV file and, if wanted, TensorBoard.
-
-    Args:
-        run: its clock is set to go on from the rows that are kept.
-        keep_until_epoch: see ``statistics.CSVFile``.
-
-    Raises:
-        UsageError: an existing CSV file is not ours, or TensorBoard is not installed.
-    """
-    import time
-
-    from simple_dqn.statistics import CSVFile, TensorBoard
-
-    folder = run.config.run.tensorboard
-    boards = (TensorBoard(folder),) if folder else ()
-    csv_file = CSVFile(Path(run.config.run.csv_file), keep_until_epoch)
-    if csv_file.backup:
-        logger.warning("the statistics with later epochs are now %s", csv_file.backup)
-    run.statistics.start_time = time.perf_counter() - csv_file.total_time
-    logger.info("statistics go to %s", csv_file.path)
-    return (csv_file, *boards)
-
-
-def train_epochs(run: Run, latest: Path | None) -> None:
-    """Train and test, epoch by epoch, with a snapshot after each training phase.
-
-    Args:
-        run: what to train.
-        latest: the snapshot that it goes on from, for the advice after an interruption.
-    """
-    from simple_dqn.results import keep_best
-    from simple_dqn.snapshot import save_snapshot
-
-    config, environment = run.config, run.environment
-    try:
-        for epoch in range(config.run.start_epoch + 1, config.run.epochs + 1):
-            run.statistics.epoch = epoch
-            if config.run.train_steps:
-                run.agent.train(config.run.train_steps)
-                latest = save_snapshot(
-                    config.run.save_weights_prefix,
-                    weights=run.network.weights(),
-                    training_state=run.network.training_state(),
-                    game=run.game,
-                    action_meanings=environment.action_meanings,
-                    observation_shape=environment.observation_shape,
-                    observation_dtype=environment.observation_dtype.name,
-                    epoch=epoch,
-                    total_train_steps=run.agent.total_train_steps,
-                    weight_updates=run.network.weight_updates,
-                    config=config,
-                )
-                logger.info("saved %s", latest)
-            if config.run.test_steps:
-                run.agent.test(config.run.test_steps)
-                keep_best(config)
-                if run.statistics.row["average_reward"] >= config.run.stop_at:
-                    logger.info("the score has reached %g: enough", config.run.stop_at)
-                    break
-    except KeyboardInterrupt:
-        there = f"resume.sh {latest} goes on" if latest else "there is no snapshot of this run yet"
-        raise KeyboardInterrupt(f"; {there}") from None
 
 
 def report(run: Run, snapshot: Snapshot) -> str:

@@ -13,6 +13,7 @@ import os
 import platform
 import re
 import subprocess
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from simple_dqn.config import Config
 from simple_dqn.errors import UsageError
 from simple_dqn.files import require_writable, set_aside, write_atomically
 from simple_dqn.snapshot import snapshot_path
-from simple_dqn.statistics import read_csv
+from simple_dqn.statistics import CSVFile, Row, read_csv
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +40,19 @@ def require_places(config: Config) -> None:
         raise UsageError(f"--csv_file '{config.run.csv_file}' is a folder: add a file's name")
     require_writable(Path(config.run.csv_file).parent, "csv_file")
     require_writable(Path(config.run.save_weights_prefix).parent, "save_weights_prefix")
+
+
+def open_new_csv(config: Config) -> tuple[Callable[[Row], None], ...]:
+    """Return the CSV file that the row of a test goes to, if one was asked for.
+
+    Raises:
+        UsageError: it exists already.
+    """
+
+    path = Path(config.run.csv_file)
+    if config.run.csv_file and path.exists() and not config.run.overwrite:
+        raise UsageError(f"'{path}' exists: give another --csv_file, or --overwrite true")
+    return (CSVFile(path),) if config.run.csv_file else ()
 
 
 def snapshot_files(config: Config) -> dict[Path, int]:
