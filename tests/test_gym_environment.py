@@ -3,6 +3,7 @@ from __future__ import annotations
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from simple_dqn.environment import shrink
 from simple_dqn.errors import UsageError
@@ -38,14 +39,41 @@ class Screens(gymnasium.Env):
         return self._screen(), float(action), action == 5, False, {}
 
 
+class Shows(gymnasium.Env):
+    """Shows whatever its space holds."""
+
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, space):
+        self.observation_space = space
+
+    def reset(self, *, seed=None, options=None):
+        if seed is not None:
+            self.observation_space.seed(seed)
+        self.shown = self.observation_space.sample()
+        return self.shown, {}
+
+    def step(self, action):
+        self.shown = self.observation_space.sample()
+        return self.shown, 0.0, False, False, {}
+
+
+VECTOR = spaces.Box(-1, 1, (2,))
+SCREEN = spaces.Box(0, 255, (40, 50, 3), np.uint8)
+
+
 @pytest.fixture(autouse=True)
 def _registered():
     gymnasium.register("Screens-v0", Screens, max_episode_steps=3)
     gymnasium.register("Grey-v0", lambda: Screens((30, 40, 1)), max_episode_steps=3)
     gymnasium.register("Deep-v0", lambda: Screens((30, 40, 7)), max_episode_steps=3)
+    gymnasium.register("Many-v0", lambda: Shows(spaces.Sequence(VECTOR)))
+    gymnasium.register("Board-v0", lambda: Shows(spaces.Box(-1, 1, (2, 3))))
+    gymnasium.register("Parts-v0", lambda: Shows(spaces.Dict(a=spaces.Discrete(3), b=VECTOR)))
+    gymnasium.register("Camera-v0", lambda: Shows(spaces.Dict(a=spaces.Discrete(3), b=SCREEN)))
     yield
-    for name in ("Screens-v0", "Grey-v0", "Deep-v0"):
-        del gymnasium.registry[name]
+    for name in ("Screens", "Grey", "Deep", "Many", "Board", "Parts", "Camera"):
+        del gymnasium.registry[f"{name}-v0"]
 
 
 def test_vectors_are_gymnasiums_own():
@@ -108,7 +136,7 @@ def test_atari_through_gymnasium():
         ("nosuchmodule:Thing-v0", "cannot be made by Gymnasium"),
         ("Pendulum-v1", "DQN needs a Discrete one"),
         ("Deep-v0", "supported are screens"),
-        ("Blackjack-v1", "supported are screens"),
+        ("Many-v0", "supported are screens"),
     ],
 )
 def test_what_cannot_be_played_says_so_in_one_line(env_id, message):
@@ -145,3 +173,30 @@ def test_a_lane_that_waits_is_left_as_it_is_while_the_others_play_on():
             env.restart(np.array([1]))
     assert (env.restart(np.array([0])) == 10).all()
     assert not env.act(np.array([0, 0])).terminals.any()
+
+
+@pytest.mark.parametrize(
+    ("env_id", "size", "seen"),
+    [
+        ("Board-v0", 6, lambda shown: shown.reshape(-1)),
+        ("Parts-v0", 5, lambda shown: [*np.eye(3)[shown["a"]], *shown["b"]]),
+        ("Blackjack-v1", 32 + 11 + 2, None),
+    ],
+)
+def test_what_is_no_screen_is_flattened(env_id, size, seen):
+    env = make(env_id, num_envs=2)
+    first = env.restart()
+    step = env.act(np.array([1, 0]))
+    assert first.shape == step.observations.shape == (2, size)
+    assert first.dtype == step.observations.dtype == np.float32
+    for lane in (0, 1) if seen else ():
+        shown = env.games.envs[lane].unwrapped.shown
+        assert step.observations[lane] == pytest.approx(seen(shown))
+
+
+def test_of_a_dict_with_one_screen_that_is_seen():
+    env = make("Camera-v0")
+    env.restart()
+    observation = env.act(np.array([1])).observations[0]
+    shown = env.games.envs[0].unwrapped.shown["b"]
+    assert (observation == shrink(shown, 84, 84, "area")).all()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import Any
 
 import ale_py
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Dict, Discrete, Space
 from gymnasium.vector import AutoresetMode
+from gymnasium.wrappers import FlattenObservation, TransformObservation
 from numpy.typing import NDArray
 
 from simple_dqn.environment import Environment, shrink
@@ -21,9 +23,11 @@ gymnasium.register_envs(ale_py)  # the ids ALE/...
 class GymEnvironment(Environment):
     """A Gymnasium environment: screens become grey and small, all else a vector.
 
-    The lanes step through Gymnasium's own vector API, without its autoreset. Vectors stay as they
-    are, a discrete observation becomes one-hot. ``terminated`` and ``truncated`` are taken over;
-    frame skip, no-op starts and the like are the environment's own affair.
+    The lanes step through Gymnasium's own vector API, without its autoreset. What is no screen is
+    flattened by Gymnasium: vectors stay as they are, a discrete observation becomes one-hot, of a
+    Dict or a Tuple all parts are joined; but of a Dict with one screen only that is seen.
+    ``terminated`` and ``truncated`` are taken over; frame skip, no-op starts and the like are the
+    environment's own affair.
 
     Args:
         env_id: a Gymnasium id, ``module:id`` to import a module first.
@@ -34,7 +38,7 @@ class GymEnvironment(Environment):
 
     Raises:
         UsageError: there is no such environment, its actions are not discrete, its observations
-            are no screens, vectors or discrete, or it cannot draw and is to be rendered.
+            cannot be flattened, or it cannot draw and is to be rendered.
     """
 
     def __init__(
@@ -51,8 +55,9 @@ class GymEnvironment(Environment):
         drawing: dict[str, Any] = {"render_mode": "rgb_array"} if render else {}
         try:
             self.games: Any = gymnasium.make_vec(
-                env_id, num_envs, "sync", {"autoreset_mode": AutoresetMode.DISABLED}, **drawing
-            )
+                env_id, num_envs, "sync", {"autoreset_mode": AutoresetMode.DISABLED}, [plain],
+                **drawing,
+            )  # fmt: skip
         except Exception as error:  # its module is the user's and may raise anything
             raise UsageError(f"'{env_id}' cannot be made by Gymnasium: {error}") from None
         self.num_envs = num_envs
@@ -71,24 +76,13 @@ class GymEnvironment(Environment):
         meanings = getattr(game.unwrapped, "get_action_meanings", lambda: None)()
         self.action_meanings = list(meanings or map(str, range(int(actions.n))))
 
-        shape: tuple[int, ...] = observations.shape or ()
-        screen = observations.dtype == np.uint8 and (
-            len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3))
-        )
-        self.one_hot: NDArray[np.float32] | None = None  # a row for each discrete observation
-        if screen:
-            self.observation_shape = (screen_height, screen_width)
-        elif isinstance(observations, Discrete):
-            self.one_hot = np.eye(int(observations.n), dtype=np.float32)
-            self.first_observation = int(observations.start)
-            self.observation_shape = (int(observations.n),)
-        elif isinstance(observations, Box) and len(shape) == 1:
-            self.observation_shape = shape
-        else:
+        screen = is_screen(observations)
+        if not screen and not (isinstance(observations, Box) and len(observations.shape) == 1):
             raise UsageError(
                 f"'{env_id}' has the observation space {observations}; supported are screens, "
-                f"uint8 [h, w], [h, w, 1] or [h, w, 3], vectors and Discrete"
+                f"uint8 [h, w], [h, w, 1] or [h, w, 3], and what Gymnasium can flatten"
             )
+        self.observation_shape = (screen_height, screen_width) if screen else observations.shape
         self.observation_dtype = np.dtype(np.uint8 if screen else np.float32)
         self.waiting = np.zeros(num_envs, np.bool_)  # for a restart
         self.ended = np.zeros(num_envs, np.bool_)  # Gymnasium would not step these
@@ -129,9 +123,7 @@ class GymEnvironment(Environment):
 
     def _observe(self, observations: NDArray[Any], lanes: NDArray[np.bool_]) -> None:
         """Turn what Gymnasium shows in some lanes into our observations."""
-        if self.one_hot is not None:
-            self.last[lanes] = self.one_hot[observations[lanes] - self.first_observation]
-        elif self.observation_dtype == np.float32:
+        if self.observation_dtype == np.float32:
             self.last[lanes] = observations[lanes]
         else:
             height, width = self.observation_shape
@@ -153,3 +145,23 @@ class GymEnvironment(Environment):
     def close(self) -> None:
         """Close the games."""
         self.games.close()
+
+
+def is_screen(space: Space[Any]) -> bool:
+    """Whether observations are screens: uint8 [h, w], [h, w, 1] or [h, w, 3]."""
+    shape = space.shape or ()
+    return space.dtype == np.uint8 and (len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3)))
+
+
+def plain(game: gymnasium.Env[Any, Any]) -> Any:
+    """Wrap a game so that it shows a screen or a vector, if that can be done."""
+    space = game.observation_space
+    if isinstance(space, Dict):
+        screens = [name for name, part in space.items() if is_screen(part)]
+        if len(screens) == 1:
+            return TransformObservation(game, itemgetter(screens[0]), space[screens[0]])
+    several = isinstance(space, Box) and len(space.shape) == 1  # numbers already
+    picture = space.dtype == np.uint8 and len(space.shape or ()) > 1  # a screen, or a strange one
+    if several or picture or not space.is_np_flattenable:
+        return game
+    return FlattenObservation(game)
