@@ -10,6 +10,7 @@ from simple_dqn.agent import Agent, Callback
 from simple_dqn.replay_memory import ReplayMemory
 from simple_dqn.schedules import Schedule
 from simple_dqn.state_buffer import StateBuffer
+from simple_dqn.statistics import Statistics
 
 from .conftest import TapeEnvironment
 
@@ -210,3 +211,52 @@ def test_learning_waits_for_a_whole_history_where_others_are_rejected():
     agent.train_frequency = 1
     agent.train(4)
     assert [step for what, step in network.tape if what == "train"] == [2, 3, 4]
+
+
+def test_the_last_step_can_be_learnt_before_its_episode_is_left():
+    """A memory of two screens holds one transition: always the newest, also at an episode's end."""
+    agent, memory, network, _ = make(TapeEnvironment(lengths=(3,)), size=3, batch_size=1)
+    agent.train_frequency = 1
+    learnt = []
+    train = network.train
+    network.train = lambda batch: learnt.append(batch.poststates[0, -1]) or train(batch)
+    memory.slots = 2  # of the three: with histories of one screen
+    memory.history_length = 1
+    agent.train(7)
+    assert learnt == [1, 2, 3, 1001, 1002, 1003, 2001]
+    assert [s for what, s in network.tape if what == "train"] == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_what_is_played_with_a_memory_is_remembered_by_training_rules():
+    environment = TapeEnvironment(lengths=(3,), lives=2)
+    agent, memory, network, tape = make(environment)
+    agent.play(2)
+    assert environment.training
+    assert [step.game_overs[0] for step in tape.steps] == [False] * 5 + [True] + [False] * 5 + [
+        True
+    ]
+    assert memory.count == 12
+    assert memory.terminals[0].sum() == 4  # lost lives are terminals
+    assert network.tape == []
+    agent.memory = None
+    agent.play(1)
+    assert not environment.training
+
+
+def test_offline_nobody_acts_but_all_else_comes_at_its_counts():
+    environment = TapeEnvironment(lengths=(7,))
+    agent, memory, network, tape = make(environment)
+    agent.play_random(20)
+    acts, held = sum(what == "act" for what, _ in environment.tape), memory.filled.copy()
+    statistics = Statistics(1, 10)
+    agent.callbacks.append(statistics)
+    tape.events.clear()
+    agent.train(30, offline=True)
+    assert network.tape == [
+        ("train", 4), ("train", 8), ("copy", 10), ("train", 12), ("train", 16), ("train", 20),
+        ("copy", 20), ("train", 24), ("train", 28), ("copy", 30),
+    ]  # fmt: skip
+    assert sum(what == "act" for what, _ in environment.tape) == acts
+    assert (memory.filled == held).all()
+    assert tape.events == ["start train 30 0"] + ["train"] * 7 + ["end"]
+    assert (statistics.row["steps"], statistics.row["nr_games"]) == (30, 0)

@@ -352,7 +352,7 @@ def test_resume_refuses_a_torn_state_before_it_touches_anything(trained, capsys)
 
 
 def test_an_interrupted_training_says_how_to_go_on(trained, capsys, monkeypatch):
-    def interrupted(self, steps):
+    def interrupted(self, *arguments):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(build.Agent, "test", interrupted)

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from simple_dqn.errors import UsageError
+from simple_dqn.networks import NoisyLinear
 
 from .test_deep_q_network import make_network
 
@@ -83,3 +84,60 @@ def test_quantiles_of_a_screen_network():
     states = torch.zeros(2, 4, 84, 84, dtype=torch.uint8)
     assert network.distributions(states).shape == (2, 6, 11)
     assert network(states).shape == (2, 6)
+
+
+def test_hidden_layers():
+    two = make_network(shape=(3,), hidden_units=7, hidden_layers=2)
+    shapes = [tuple(p.shape) for p in two.parameters()]
+    assert shapes == [(7, 12), (7,), (7, 7), (7,), (4, 7), (4,)]
+    none = make_network(shape=(3,), hidden_layers=0)
+    assert [tuple(p.shape) for p in none.parameters()] == [(4, 12)]  # a table for one-hot states
+    dueling = make_network(shape=(3,), hidden_units=7, hidden_layers=2, dueling=True)
+    assert sorted(tuple(p.shape) for p in dueling.parameters()) == sorted(
+        [(7, 12), (7,), *2 * [(7, 7), (7,)], (1, 7), (1,), (4, 7), (4,)]
+    )
+
+
+def test_a_noisy_layer_equals_its_noisy_weights_written_out():
+    """Fortunato et al. 2018, equations 9 to 11: w = μ + σ ⊙ f(ε_out) f(ε_in)ᵀ."""
+    torch.manual_seed(3)
+    layer = NoisyLinear(6, 4)
+    torch.nn.init.normal_(layer.sigma_weight)
+    torch.nn.init.normal_(layer.sigma_bias)
+    x = torch.randn(5, 6)
+    assert torch.equal(layer(x), torch.nn.functional.linear(x, layer.weight, layer.bias))
+    layer.draw_noise(True)
+    f_in, f_out = layer.noise
+    weight = layer.weight + layer.sigma_weight * f_out[:, None] * f_in[None, :]
+    bias = layer.bias + layer.sigma_bias * f_out
+    assert torch.allclose(layer(x), x @ weight.T + bias, atol=1e-5)
+    before = layer(x)
+    layer.draw_noise(True)
+    assert not torch.allclose(layer(x), before)
+    layer.draw_noise(False)
+    assert torch.equal(layer(x), torch.nn.functional.linear(x, layer.weight, layer.bias))
+
+
+def test_noise_is_factorised_and_starts_at_half_a_fan_in():
+    torch.manual_seed(4)
+    layer = NoisyLinear(400, 300)
+    assert torch.allclose(layer.sigma_weight, torch.tensor(0.5 / 20))
+    assert torch.allclose(layer.sigma_bias, torch.tensor(0.5 / 20))
+    layer.draw_noise(True)
+    for noise in layer.noise:  # f(ε)² = |ε|, whose mean is √(2/π); signs are even
+        assert noise.square().mean().item() == pytest.approx(np.sqrt(2 / np.pi), rel=0.15)
+        assert abs(noise.sign().mean().item()) < 0.2
+
+
+def test_only_the_fully_connected_layers_are_noisy():
+    network = make_network(noisy=True, dueling=True)
+    noisy = {name for name, m in network.named_modules() if isinstance(m, NoisyLinear)}
+    linear = {name for name, m in network.named_modules() if isinstance(m, nn.Linear)}
+    assert noisy == linear
+    assert len(noisy) == 4
+    pixels = torch.randint(0, 256, (2, 4, 84, 84), dtype=torch.uint8)
+    mean = network(pixels)
+    network.draw_noise()
+    assert not torch.allclose(network(pixels), mean)
+    network.draw_noise(False)
+    assert torch.equal(network(pixels), mean)

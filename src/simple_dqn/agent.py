@@ -133,21 +133,21 @@ class Agent:
 
     def play_random(self, steps: int, resuming: bool = False) -> None:
         """Fill the replay memory with ``steps`` random steps, when resuming with those of now."""
-        self._start("random", steps=steps, training=True)
+        self._start("random", steps=steps, remember=True)
         for _ in range(self._rounds(steps)):
             step = self.step(self.exploration_rate_train if resuming else 1.0, remember=True)
             self.restart(np.flatnonzero(step.terminals | step.truncateds), remember=True)
         self._end()
 
-    def train(self, steps: int) -> None:
-        """Act, remember and learn for ``steps`` steps."""
+    def train(self, steps: int, offline: bool = False) -> None:
+        """Act, remember and learn for ``steps`` steps; offline: only learn, at the same pace."""
         assert self.memory is not None
-        self._start("train", steps=steps, training=True)
+        self._start("train", steps=steps, remember=not offline)
         for _ in range(self._rounds(steps)):
             before = self.total_train_steps
             self.total_train_steps += self.environment.num_envs
-            step = self.step(self.exploration_rate_train, remember=True)
-            self.restart(np.flatnonzero(step.terminals | step.truncateds), remember=True)
+            if not offline:
+                step = self.step(self.exploration_rate_train, remember=True)
 
             if self.memory.can_sample():
                 for _ in range(self._passed(self.train_frequency, before) * self.train_repeat):
@@ -158,6 +158,8 @@ class Agent:
                         callback.on_train(self, errors)
             if self.target_steps and self._passed(self.target_steps, before):
                 self.network.update_target_network()
+            if not offline:
+                self.restart(np.flatnonzero(step.terminals | step.truncateds), remember=True)
         self._end()
 
     def test(self, steps: int = 0, games: int = 0) -> None:
@@ -169,33 +171,36 @@ class Agent:
         self._evaluate("test", steps, games)
 
     def play(self, games: int) -> None:
-        """Play ``games`` whole games without learning."""
-        self._evaluate("play", 0, games)
+        """Play ``games`` whole games without learning.
 
-    def _evaluate(self, phase: str, steps: int, games: int) -> None:
-        self._start(phase, steps=0 if games else steps, games=games, training=False)
+        With a memory they are remembered, and by training's rules: as if they were trained on.
+        """
+        self._evaluate("play", 0, games, remember=self.memory is not None)
+
+    def _evaluate(self, phase: str, steps: int, games: int, remember: bool = False) -> None:
+        self._start(phase, steps=0 if games else steps, games=games, remember=remember)
         left = np.full(self.environment.num_envs, games // self.environment.num_envs)
         left[: games % self.environment.num_envs] += 1
         self.active = left > 0 if games else self.active
         rounds = self._rounds(self.phase_steps)
         while self.active.any() if games else rounds:
             rounds -= 1
-            step = self.step(self.exploration_rate_test, remember=False)
-            ended = step.terminals | step.truncateds
-            left -= ended
+            step = self.step(self.exploration_rate_test, remember)
+            left -= step.game_overs | step.truncateds
             if games:  # a lane that has played its share stays where its last game ended
                 self.active = left > 0
-            self.restart(np.flatnonzero(ended & self.active), remember=False)
+            ended = step.terminals | step.truncateds
+            self.restart(np.flatnonzero(ended & self.active), remember)
         self._end()
 
-    def _start(self, phase: str, *, steps: int, training: bool, games: int = 0) -> None:
-        """Begin a phase: new games in all lanes, by the rules of training or of a test."""
+    def _start(self, phase: str, *, steps: int, games: int = 0, remember: bool) -> None:
+        """Begin a phase: new games in all lanes; what is remembered is by the rules of training."""
         self.phase, self.phase_steps, self.phase_games = phase, steps, games
         self.active = np.ones(self.environment.num_envs, np.bool_)
-        self.environment.training = training
+        self.environment.training = remember
         for callback in self.callbacks:
             callback.on_phase_start(self)
-        self.restart(None, remember=training)
+        self.restart(None, remember)
 
     def _end(self) -> None:
         for callback in self.callbacks:

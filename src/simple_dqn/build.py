@@ -17,7 +17,7 @@ import torch
 
 from simple_dqn import user_classes
 from simple_dqn.agent import Agent, Callback
-from simple_dqn.config import Config
+from simple_dqn.config import Config, EnvironmentOptions
 from simple_dqn.deep_q_network import DeepQNetwork, choose_device
 from simple_dqn.environment import ALEEnvironment, Environment
 from simple_dqn.errors import UsageError
@@ -28,7 +28,7 @@ from simple_dqn.progress import Progress, log_row
 from simple_dqn.replay_memory import ReplayMemory
 from simple_dqn.resources import require_memory
 from simple_dqn.roms import find_rom
-from simple_dqn.schedules import Schedule
+from simple_dqn.schedules import NoisyExploration, Schedule
 from simple_dqn.snapshot import Snapshot
 from simple_dqn.state_buffer import StateBuffer
 from simple_dqn.statistics import Statistics
@@ -80,6 +80,23 @@ def find_game(name: str, kind: str) -> tuple[str, str, Path | None]:
             hint = " or ".join(near)
             raise UsageError(f"'{name}' is no Gymnasium id: did you mean {hint}?") from None
         raise
+
+
+def find_preset(kind: str, game: str) -> str:
+    """Return the preset that suits a game: "nature" for screens, "vector" for all else.
+
+    Args:
+        kind, game: see ``find_game``.
+
+    Raises:
+        UsageError: the game cannot be made.
+    """
+    if kind == "ale":
+        return "nature"
+    options = EnvironmentOptions(environment=kind)
+    environment = make_environment(Config(options), game, None, np.random.SeedSequence(0), False)
+    environment.close()
+    return "nature" if environment.observation_dtype == np.uint8 else "vector"
 
 
 def find_snapshots_game(snapshot: Snapshot, environment: str = "") -> tuple[str, Path | None]:
@@ -145,6 +162,9 @@ def build(
     if with_memory:
         size = config.replay.replay_size
         require_memory(ReplayMemory.nbytes(size, shape, dtype), size)
+        clipped = config.network.min_reward or config.network.max_reward
+        least = config.network.min_reward if clipped else -np.inf
+        most = config.network.max_reward if clipped else np.inf
         kind: Any = ReplayMemory
         if config.replay.prioritized:
             kind = partial(PrioritizedReplayMemory, exponent=config.replay.priority_exponent)
@@ -152,20 +172,22 @@ def build(
             size, num_envs, history_length, shape, dtype,
             discount_rate=config.network.discount_rate,
             n_step=config.replay.n_step,
-            min_reward=config.network.min_reward,
-            max_reward=config.network.max_reward,
+            min_reward=least,
+            max_reward=most,
             history_padding=config.replay.history_padding,
             rng=np.random.default_rng(seeds[2]),
         )  # fmt: skip
     network = DeepQNetwork(
         QNetwork(
             len(environment.action_meanings), history_length, shape,
+            hidden_layers=config.network.hidden_layers,
             hidden_units=config.network.hidden_units,
             conv1_padding=config.network.conv1_padding,
             batch_norm=config.network.batch_norm,
             weight_init=config.network.weight_init,
             dueling=config.network.dueling,
             quantiles=config.network.quantiles,
+            noisy=config.network.noisy,
         ),
         choose_device(config.backend.backend, config.backend.device_id),
         datatype=config.backend.datatype,
@@ -204,14 +226,14 @@ def build(
 
 def make_schedules(
     config: Config, agent: Agent, network: DeepQNetwork, memory: ReplayMemory | None
-) -> list[Schedule]:
-    """Return what changes with the training steps: ε, the learning rate, β of the replay."""
+) -> list[Callback]:
+    """Return what changes with the training steps: ε, the learning rate, β of the replay, noise."""
 
     def set_exploration_rate(rate: float) -> None:
         agent.exploration_rate_train = rate
 
     options = config.agent
-    schedules = [
+    schedules: list[Callback] = [
         Schedule(
             set_exploration_rate,
             options.exploration_rate_start,
@@ -235,6 +257,8 @@ def make_schedules(
         steps = config.run.epochs * config.run.train_steps
         start = config.replay.importance_exponent_start
         schedules.append(Schedule(memory.set_importance_exponent, start, 1.0, steps, "linear"))
+    if learning.noisy:
+        schedules.append(NoisyExploration(network.draw_noise))
     return schedules
 
 

@@ -9,7 +9,15 @@ from dataclasses import fields
 from typing import Any, NoReturn
 
 from simple_dqn import __version__
-from simple_dqn.config import PLACES, PLAY_DEFAULTS, PROFILE, PROFILE_DEFAULTS, Config, options
+from simple_dqn.config import (
+    PATHS,
+    PLACES,
+    PLAY_DEFAULTS,
+    PROFILE,
+    PROFILE_DEFAULTS,
+    Config,
+    options,
+)
 from simple_dqn.errors import UsageError
 
 # command -> (positional arguments, what it does)
@@ -40,7 +48,7 @@ OPTIONAL = {"label"}
 SEVERAL = {"csvs"}
 
 TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-METAVARS = {int: "N", float: "X", bool: "true|false", str: "TEXT"}
+METAVARS: dict[Any, str] = {int: "N", float: "X", bool: "true|false", str: "TEXT", PATHS: "FILE"}
 
 
 class Parser(argparse.ArgumentParser):
@@ -132,10 +140,11 @@ def make_parser(command: str) -> Parser:
         elif of_snapshot and "train" in meta["commands"] and field.name not in PLACES:
             shown = " (default: the snapshot's)"
         else:
-            shown = f" (default: {default}{unit})" if default != "" else ""
+            shown = f" (default: {default}{unit})" if default not in ("", ()) else ""
         groups[group].add_argument(
             f"--{field.name}",
-            type=_boolean if kind is bool else kind,
+            type=_boolean if kind is bool else str if kind == PATHS else kind,
+            nargs="+" if kind == PATHS else None,
             metavar="|".join(meta["choices"]) or METAVARS[kind],
             help=(meta["help"] + shown).replace("%", "%%"),
         )

@@ -53,6 +53,7 @@ def option(
 
 
 ALE = {"environment": ("ale", "auto")}
+PATHS = tuple[str, ...]  # the type of an option that takes several files
 RMSPROP = {"optimizer": ("rmsprop",)}
 NOT_ADAM = {"optimizer": ("rmsprop", "adadelta")}
 
@@ -156,7 +157,7 @@ class NetworkOptions:
     batch_size: int = option(
         32, "transitions in an update", unit="transitions", low=1, high=65_536, commands=TRAIN)
     optimizer: str = option(
-        "rmsprop", "optimiser", choices=("rmsprop", "adam", "adadelta"), commands=TRAIN)
+        "rmsprop", "optimiser", choices=("rmsprop", "adam", "adadelta", "sgd"), commands=TRAIN)
     decay_rate: float = option(
         0.95, "decay of rmsprop's and adadelta's running means, each update", low=0, high=1,
         commands=TRAIN, only=NOT_ADAM)
@@ -165,15 +166,18 @@ class NetworkOptions:
         "lr·g/(√(E[g²]+ε)+ε)", commands=TRAIN, only=RMSPROP)
     optimizer_epsilon: float = option(
         0.0, "ε of the optimiser (0: its own: rmsprop .01 centred, else 1e-6; adam 1e-8; "
-        "adadelta 1e-6)", low=0, high=1, commands=TRAIN)
+        "adadelta 1e-6)", low=0, high=1, commands=TRAIN,
+        only={"optimizer": ("rmsprop", "adam", "adadelta")})
     loss_reduction: str = option(
         "sum", "how the gradients of a batch combine", choices=("sum", "mean"), commands=TRAIN)
     clip_error: float = option(
         1.0, "clip the TD error of an update to ± this (0: never)", low=0, commands=TRAIN)
     min_reward: float = option(
-        -1.0, "clip rewards from below for learning; scores stay raw", commands=TRAIN)
+        -1.0, "clip rewards from below for learning; scores stay raw (both bounds 0: never)",
+        commands=TRAIN)
     max_reward: float = option(
-        1.0, "clip rewards from above for learning; scores stay raw", commands=TRAIN)
+        1.0, "clip rewards from above for learning; scores stay raw (both bounds 0: never)",
+        commands=TRAIN)
     batch_norm: bool = option(
         False, "batch normalisation after each hidden layer", commands=TRAIN)
     weight_init: str = option(
@@ -182,9 +186,12 @@ class NetworkOptions:
     conv1_padding: int = option(
         1, "zero padding around the first convolution", unit="pixels", low=0, high=7,
         commands=TRAIN)
+    hidden_layers: int = option(
+        1, "fully connected layers before the output, behind the convolutions if there are any (0: "
+        "Q is linear in what they give, of one-hot observations a table)", unit="layers", low=0,
+        high=16, commands=TRAIN)
     hidden_units: int = option(
-        512, "rectifier units of the last hidden layer", unit="units", low=1, high=65_536,
-        commands=TRAIN)
+        512, "rectifier units of each of them", unit="units", low=1, high=65_536, commands=TRAIN)
     double_q: bool = option(
         False, "Double Q-learning: θ chooses the best action of the next state, θ⁻ values it "
         "(van Hasselt et al. 2016)", commands=TRAIN)
@@ -194,6 +201,9 @@ class NetworkOptions:
     quantiles: int = option(
         1, "quantiles of the return that are learnt for each action (Dabney et al. 2018); "
         "1: its mean", unit="quantiles", low=1, high=1000, commands=TRAIN)
+    noisy: bool = option(
+        False, "Noisy networks: fully connected layers whose noise explores, so ε may be 0 "
+        "(Fortunato et al. 2018)", commands=TRAIN)
 
 
 @dataclass(frozen=True)
@@ -239,7 +249,7 @@ class RunOptions:
 
     random_steps: int = option(
         50_000, "random steps that fill the replay memory before learning", unit="steps", low=0,
-        commands=TRAIN)
+        commands=TRAIN, only={"offline": (False,)})
     train_steps: int = option(
         250_000, "training steps an epoch", unit="steps", low=0,
         commands=("train", "resume", "profile_train"))
@@ -266,6 +276,11 @@ class RunOptions:
         high=100_000, commands=("train", "resume"))
     load_weights: str = option(
         "", "start from the weights of this snapshot", commands=("train",))
+    load_experience: tuple[str, ...] = option(
+        (), "fill the replay memory with what play.sh has saved", commands=("train", "resume"))
+    offline: bool = option(
+        False, "learn from --load_experience alone: nobody acts in training",
+        commands=("train", "resume"))
     save_weights_prefix: str = option(
         "", "snapshots are PREFIX_<epoch>.safetensors (default: snapshots/<game>[_<label>])",
         commands=("train", "resume"))
@@ -274,7 +289,7 @@ class RunOptions:
         "none unless given)", commands=("train", "resume", "test"))
     overwrite: bool = option(
         False, "replace what an earlier run of this name has left",
-        commands=("train", "test", "record"))
+        commands=("train", "test", "record", "play"))
     callback: str = option(
         "", "a subclass of agent.Callback, told about every step and update", commands=TRAIN + TEST)
     tensorboard: str = option(
@@ -294,6 +309,8 @@ class WatchOptions:
     sound: bool = option(
         True, "play the game's sound, where it has one", commands=("play",),
         only={"display": ("auto", "window", "terminal")})
+    save_experience: str = option(
+        "", "keep what is played in this file, for train.sh --load_experience", commands=("play",))
     video_file: str = option(
         "", "the video, H.264 and AAC in MP4 (default: videos/<snapshot's name>.mp4)",
         commands=("record",))
@@ -346,8 +363,10 @@ class CommonOptions:
     """Common."""
 
     preset: str = option(
-        "nature", "defaults for all other options: DeepMind's 2015 code, or the original "
-        "simple_dqn's choices", choices=("nature", "simple_dqn"), commands=("train", *PROFILE))
+        "nature", "defaults for all other options: DeepMind's 2015 code; the original simple_dqn's "
+        "choices; all variants together; games without screens, which get it by themselves; "
+        "tabular Q-learning", choices=("nature", "simple_dqn", "rainbow", "vector", "tabular"),
+        commands=("train", *PROFILE))
     random_seed: int = option(
         -1, "seed of every random generator (-1: a fresh one, which the results tell)",
         low=-1, high=2**31 - 1)
@@ -371,6 +390,55 @@ PRESETS: dict[str, dict[str, Any]] = {
         weight_init="xavier",
         conv1_padding=0,
     ),
+    # Hessel et al. 2018, table 1, but for quantiles (Dabney et al. 2018, QR-DQN-1) in the place of
+    # C51's fixed values. Its 80k, 32k and 10M frames are steps here.
+    "rainbow": dict(
+        double_q=True,
+        dueling=True,
+        prioritized=True,
+        priority_exponent=0.5,
+        n_step=3,
+        quantiles=51,
+        noisy=True,
+        exploration_rate_start=0.0,
+        exploration_rate_end=0.0,
+        exploration_rate_test=0.001,
+        optimizer="adam",
+        learning_rate=6.25e-5,
+        optimizer_epsilon=1.5e-4,
+        loss_reduction="mean",
+        random_steps=20_000,
+        target_steps=8_000,
+    ),
+    # Small networks and short runs: found on CartPole, see docs/algorithm.md.
+    "vector": dict(
+        history_length=1,
+    ),
+    # The table of docs/algorithm.md: one linear layer, which learns each step once.
+    "tabular": dict(
+        history_length=1,
+        hidden_layers=0,
+        replay_size=2,
+        random_steps=0,
+        batch_size=1,
+        train_frequency=1,
+        target_steps=0,
+        optimizer="sgd",
+        learning_rate=0.5,
+        discount_rate=1.0,
+        clip_error=0.0,
+        min_reward=0.0,
+        max_reward=0.0,
+        exploration_rate_start=0.1,
+        exploration_rate_end=0.1,
+        exploration_decay_steps=0,
+        exploration_rate_test=0.0,
+        train_steps=2_000,
+        test_steps=200,
+        epochs=5,
+        validation_size=1,
+        threads=1,
+    ),
 }
 
 # A profile is of a short phase.
@@ -392,6 +460,7 @@ PLACES = frozenset(
         "record_screen_path",
         "record_sound_filename",
         "load_weights",
+        "load_experience",
         "save_weights_prefix",
         "csv_file",
         "overwrite",
@@ -404,7 +473,7 @@ PLACES = frozenset(
     }
 )
 
-OPTIMIZER_EPSILON = {"rmsprop": 1e-6, "adam": 1e-8, "adadelta": 1e-6}
+OPTIMIZER_EPSILON = {"rmsprop": 1e-6, "adam": 1e-8, "adadelta": 1e-6, "sgd": 0.0}
 DEEPMIND_EPSILON = 0.01
 
 

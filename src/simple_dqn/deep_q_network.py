@@ -25,6 +25,7 @@ SLOTS = {
     "rmsprop": {"square_avg"},
     "adam": {"step", "exp_avg", "exp_avg_sq"},
     "adadelta": {"step", "square_avg", "acc_delta"},
+    "sgd": set(),
 }
 
 
@@ -36,7 +37,7 @@ class DeepQNetwork:
         device: where it runs, see ``choose_device``.
         datatype: "float32", or "bfloat16" or "float16" for mixed precision: the products are
             computed in it, weights and optimiser stay float32.
-        optimizer: "rmsprop" (see ``optimizers.RMSProp``), "adam" or "adadelta".
+        optimizer: "rmsprop" (see ``optimizers.RMSProp``), "adam", "adadelta" or "sgd".
         learning_rate, decay_rate, epsilon, centered: of the optimiser, where it has them.
         loss_reduction: "sum" or "mean" of the gradients of a batch.
         clip_error: bound of the TD error in an update; 0 for none.
@@ -81,7 +82,9 @@ class DeepQNetwork:
         if optimizer == "rmsprop":
             self.optimizer = RMSProp(params, learning_rate, decay_rate, epsilon, centered)
         elif optimizer == "adam":
-            self.optimizer = torch.optim.Adam(params, learning_rate, eps=epsilon)
+            self.optimizer = torch.optim.Adam(params, learning_rate, eps=epsilon, fused=True)
+        elif optimizer == "sgd":
+            self.optimizer = torch.optim.SGD(params, learning_rate)
         else:  # Adadelta as in its paper has no learning rate (Zeiler 2012)
             self.optimizer = torch.optim.Adadelta(params, 1.0, rho=decay_rate, eps=epsilon)
 
@@ -110,6 +113,10 @@ class DeepQNetwork:
         states, poststates = self._tensor(batch.states), self._tensor(batch.poststates)
         actions, weights = self._tensor(batch.actions), self._tensor(batch.weights)
         returns, discounts = self._tensor(batch.returns), self._tensor(batch.discounts)
+
+        # Noisy layers: an update is of one draw of the noise, θ⁻ has its own
+        self.draw_noise()
+        self.target_network.draw_noise()
 
         # Q(s', a'; θ⁻) of the best action: best by θ⁻ itself, or with Double Q-learning by θ
         with torch.no_grad(), self._precision():
@@ -158,6 +165,10 @@ class DeepQNetwork:
         """Copy θ to the target network, θ⁻ ← θ."""
         if self.target_network is not self.network:
             self.target_network.load_state_dict(self.network.state_dict())
+
+    def draw_noise(self, noisy: bool = True) -> None:
+        """Draw new noise for the noisy layers of θ; False: none, as in a test."""
+        self.network.draw_noise(noisy)
 
     def set_learning_rate(self, learning_rate: float) -> None:
         """Set the step size of the optimiser; a schedule moves it."""

@@ -188,10 +188,11 @@ def profile(phase: str, name: str, given: Given) -> None:
     import cProfile
     import pstats
 
-    from simple_dqn.build import build, find_game
+    from simple_dqn.build import build, find_game, find_preset
 
     kind, game, rom = find_game(name, given.get("environment", "auto"))
-    config = resolve({**PROFILE_DEFAULTS[f"profile_{phase}"], **given, "environment": kind})
+    given = {"preset": find_preset(kind, game), **given, "environment": kind}
+    config = resolve({**PROFILE_DEFAULTS[f"profile_{phase}"], **given})
     with build(config, game, rom) as run:
         profiler = cProfile.Profile()
         if phase != "random":

@@ -19,26 +19,34 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from simple_dqn.errors import UsageError
 
 # (filters, kernel, stride) of the three convolutions, Mnih et al. 2015, Methods.
 CONVOLUTIONS = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
 
+NOISE = 0.5  # σ₀, Fortunato et al. 2018, section 3.2
+
 
 class QNetwork(nn.Module):
     """Q-values of all actions from a state: a trunk for its kind, then a linear head.
+
+    Screens go through three convolutions, vectors straight into the hidden layers. Without a hidden
+    layer Q is linear in the observations and has no bias: of one-hot ones it is a table.
 
     Args:
         num_actions: A.
         history_length: H.
         observation_shape: (height, width) for screens, (d,) for vectors.
-        hidden_units: rectifier units of the last hidden layer.
+        hidden_layers: fully connected layers before the output; the last of them is in the head.
+        hidden_units: rectifier units of each.
         conv1_padding: zero padding of the first convolution, pixels.
         batch_norm: normalise each hidden layer before its rectifier (Ioffe and Szegedy 2015).
         weight_init: "fan_in" or "xavier".
         dueling: see ``DuelingHead``.
         quantiles: K, equally likely values of the return for each action.
+        noisy: the fully connected layers are ``NoisyLinear``.
 
     Raises:
         UsageError: the screen is too small for the three convolutions.
@@ -50,12 +58,14 @@ class QNetwork(nn.Module):
         history_length: int,
         observation_shape: tuple[int, ...],
         *,
+        hidden_layers: int = 1,
         hidden_units: int,
         conv1_padding: int,
         batch_norm: bool,
         weight_init: str,
         dueling: bool = False,
         quantiles: int = 1,
+        noisy: bool = False,
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
@@ -77,23 +87,42 @@ class QNetwork(nn.Module):
         else:
             features = history_length * math.prod(observation_shape)
         layers += [nn.Flatten()]
+        fully_connected = NoisyLinear if noisy else nn.Linear
+
+        def hidden(features: int) -> list[nn.Module]:
+            norm = [nn.BatchNorm1d(hidden_units)] if batch_norm else []
+            return [fully_connected(features, hidden_units), *norm, nn.ReLU()]
 
         def head(outputs: int) -> list[nn.Module]:
-            norm = [nn.BatchNorm1d(hidden_units)] if batch_norm else []
-            hidden = nn.Linear(features, hidden_units)
-            return [hidden, *norm, nn.ReLU(), nn.Linear(hidden_units, outputs)]
+            if not hidden_layers:
+                return [fully_connected(features, outputs, bias=False)]
+            return [*hidden(features), fully_connected(hidden_units, outputs)]
 
+        for _ in range(hidden_layers - 1):
+            layers += hidden(features)
+            features = hidden_units
         if dueling:
             layers += [DuelingHead(head(quantiles), head(num_actions * quantiles), quantiles)]
         else:
             layers += head(num_actions * quantiles)
         self.layers = nn.Sequential(*layers)
+        self.noisy_layers = [m for m in self.layers.modules() if isinstance(m, NoisyLinear)]
         self.quantiles = quantiles
+        self.batch_norm = batch_norm
         self.apply(INITIALIZERS[weight_init])
 
     def forward(self, states: Tensor) -> Tensor:
         """Return Q-values, [B, A], of states [B, H, *shape], uint8 screens or float32 vectors."""
         return self.distributions(states).mean(dim=2)
+
+    def train(self, mode: bool = True) -> QNetwork:
+        """Only batch normalisation knows the difference; a walk through all modules costs time."""
+        return super().train(mode) if self.batch_norm else self
+
+    def draw_noise(self, noisy: bool = True) -> None:
+        """Draw new noise in all noisy layers; False: act by their means, as in a test."""
+        for layer in self.noisy_layers:
+            layer.draw_noise(noisy)
 
     def distributions(self, states: Tensor) -> Tensor:
         """Return the quantiles of the return of each action, [B, A, K]."""
@@ -127,21 +156,56 @@ class DuelingHead(nn.Module):
         return q.flatten(1)
 
 
+class NoisyLinear(nn.Linear):
+    """y = (μ_w + σ_w ⊙ ε_w) x + μ_b + σ_b ⊙ ε_b (Fortunato et al. 2018, equation 9).
+
+    μ is the linear layer, σ learnt beside it. The noise is factorised, ε_w = f(ε_out) f(ε_in)ᵀ and
+    ε_b = f(ε_out) with f(x) = sgn(x)√|x| of normal ε (equations 10, 11), so the noisy weights need
+    never be written out. Without noise, as after ``draw_noise(False)``, it is the mean layer.
+    """
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
+        super().__init__(in_features, out_features, bias)
+        sigma = NOISE / math.sqrt(in_features)
+        self.sigma_weight = nn.Parameter(torch.full_like(self.weight, sigma))
+        self.sigma_bias = nn.Parameter(torch.full((out_features,), sigma)) if bias else None
+        self.noise: tuple[Tensor, Tensor] | None = None  # f(ε_in), f(ε_out)
+
+    def draw_noise(self, noisy: bool) -> None:
+        """Draw new noise, or none."""
+        self.noise = (
+            (self._draw(self.in_features), self._draw(self.out_features)) if noisy else None
+        )
+
+    def _draw(self, n: int) -> Tensor:
+        """Return f(ε), [n]."""
+        e = torch.randn(n, device=self.weight.device)
+        return e.sign() * e.abs().sqrt()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return y, [B, out], of x [B, in]."""
+        y = super().forward(x)
+        if self.noise is None:
+            return y
+        noise_in, noise_out = self.noise
+        return y + linear(x * noise_in, self.sigma_weight, self.sigma_bias) * noise_out
+
+
 def fan_in_uniform(module: nn.Module) -> None:
     """Draw weights and biases from U(±1/√fan_in), torch7's default and so DeepMind's."""
     if isinstance(module, nn.Conv2d | nn.Linear):
         bound = 1 / math.sqrt(module.weight[0].numel())
         nn.init.uniform_(module.weight, -bound, bound)
-        assert module.bias is not None
-        nn.init.uniform_(module.bias, -bound, bound)
+        if module.bias is not None:
+            nn.init.uniform_(module.bias, -bound, bound)
 
 
 def xavier_uniform(module: nn.Module) -> None:
     """Draw weights from U(±√(6/(fan_in+fan_out))), biases zero (Glorot and Bengio 2010)."""
     if isinstance(module, nn.Conv2d | nn.Linear):
         nn.init.xavier_uniform_(module.weight)
-        assert module.bias is not None
-        nn.init.zeros_(module.bias)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
 
 
 INITIALIZERS = {"fan_in": fan_in_uniform, "xavier": xavier_uniform}

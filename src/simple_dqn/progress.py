@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -48,6 +49,13 @@ class Progress(Callback):
 
     def on_step(self, agent: Agent, step: Step) -> None:
         """Refresh, but not at every step."""
+        self._refresh(agent)
+
+    def on_train(self, agent: Agent, errors: Any) -> None:
+        """Refresh, also while learning offline."""
+        self._refresh(agent)
+
+    def _refresh(self, agent: Agent) -> None:
         now = time.perf_counter()
         if now < self.next_time:
             return

@@ -44,7 +44,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from simple_dqn.structures import Batch
+from simple_dqn.structures import Batch, Experience
 
 LEAST_DRAWN = 64  # slots drawn at once, so that a redraw is seldom needed
 MOST_ROUNDS = 50  # fruitless rounds before all slots are looked through
@@ -146,6 +146,25 @@ class ReplayMemory:
         self.cursors[lanes] = (self.cursors[lanes] + 1) % self.slots
         self.filled[lanes] = np.minimum(self.filled[lanes] + 1, self.slots)
 
+    def experience(self) -> Experience:
+        """Return all that is held, lane after lane, from the first whole episode of each on."""
+        pieces = []
+        for lane, filled in enumerate(self.filled):
+            slots = (self.cursors[lane] - filled + np.arange(filled)) % self.slots
+            first = np.flatnonzero(self.starts[lane, slots])[:1]
+            pieces += [lane * self.slots + slots[int(first[0]) :]] if len(first) else []
+        every = np.concatenate([*pieces, np.empty(0, np.int64)])
+        arrays = (self.screens, self.actions, self.rewards, self.terminals, self.starts)
+        return Experience(*(a.reshape(-1, *a.shape[2:])[every] for a in arrays))
+
+    def extend(self, experience: Experience) -> None:
+        """Append the episodes of ``experience``, each to the lane that holds least."""
+        lane = np.zeros(1, np.int64)
+        for screen, action, reward, terminal, start in zip(*experience, strict=True):
+            if start:
+                lane[0] = self.filled.argmin()
+            self._write(lane, screen, action, reward, terminal, starts=bool(start))
+
     def sample(self, batch_size: int) -> Batch:
         """Draw ``batch_size`` transitions uniformly, with replacement.
 
@@ -193,8 +212,8 @@ class ReplayMemory:
 
     def can_sample(self) -> bool:
         """Whether there is a transition to sample; with "reject", one with a whole history."""
-        if not self._sampleable and self.count:
-            self._sampleable = len(self._every_valid()) > 0
+        if not self._sampleable or self.slots < LEAST_DRAWN:  # so few may have lost it again
+            self._sampleable = self.count > 0 and len(self._every_valid()) > 0
         return self._sampleable
 
     def _draw(self, batch_size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

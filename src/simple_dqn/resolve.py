@@ -8,7 +8,14 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from simple_dqn.config import DEEPMIND_EPSILON, OPTIMIZER_EPSILON, PRESETS, Config, options
+from simple_dqn.config import (
+    DEEPMIND_EPSILON,
+    OPTIMIZER_EPSILON,
+    PATHS,
+    PRESETS,
+    Config,
+    options,
+)
 from simple_dqn.errors import UsageError
 
 
@@ -66,6 +73,10 @@ def changes(given: Mapping[str, Any], base: Mapping[str, Any], name: str) -> boo
 
 def _check(name: str, value: Any, meta: Mapping[str, Any], kind: type) -> Any:
     """Return ``value`` as ``kind``; raise UsageError for another type or out of range."""
+    if kind == PATHS:
+        if not (isinstance(value, list | tuple) and all(type(path) is str for path in value)):
+            raise UsageError(f"--{name} takes names of files, not {value!r}")
+        return tuple(value)
     wanted = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}[kind]
     if kind is float and type(value) is int:
         value = float(value)
@@ -103,7 +114,7 @@ def _check_together(values: Mapping[str, Any], given: Mapping[str, Any]) -> None
             f"--min_reward {values['min_reward']:g} is above --max_reward {values['max_reward']:g}"
         )
     slots = values["replay_size"] // values["num_envs"]
-    least = values["history_length"] + 3
+    least = values["history_length"] + (1 if values["history_padding"] == "zero" else 3)
     if slots < least:
         raise UsageError(
             f"--replay_size {values['replay_size']} is too small: {values['num_envs']} games with "
@@ -120,6 +131,8 @@ def _check_together(values: Mapping[str, Any], given: Mapping[str, Any]) -> None
         raise UsageError("--optimizer adadelta has no learning rate to schedule")
     if values["play_games"] and values["display_screen"]:
         raise UsageError("--play_games plays unseen: play.sh shows its games")
+    if values["noisy"] and not values["hidden_layers"]:
+        raise UsageError("--noisy needs --hidden_layers of 1 or more")
     if values["batch_norm"] and values["batch_size"] == 1:
         raise UsageError("--batch_norm needs a --batch_size of 2 or more")
     if values["datatype"] == "float16" and values["clip_error"] == 0:

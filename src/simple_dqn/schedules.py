@@ -1,8 +1,9 @@
-"""Schedules: numbers that change with the training steps; callbacks, so the loop knows none."""
+"""What changes with the training steps; callbacks, so the loop knows none."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from simple_dqn.agent import Agent, Callback
 from simple_dqn.structures import Step
@@ -44,3 +45,28 @@ class Schedule(Callback):
         """Assign the number for the next step."""
         if agent.phase == "train":
             self.assign(self.value(agent.total_train_steps))
+
+    def on_train(self, agent: Agent, errors: Any) -> None:
+        """Assign the number for the next step, also while learning offline."""
+        self.assign(self.value(agent.total_train_steps))
+
+
+class NoisyExploration(Callback):
+    """Acts by noisy layers while training and by their means in tests (Fortunato et al. 2018).
+
+    Within a training phase each update draws new noise, which the steps until the next one act by.
+
+    Args:
+        draw_noise: told whether there is to be noise.
+    """
+
+    def __init__(self, draw_noise: Callable[[bool], None]) -> None:
+        self.draw_noise = draw_noise
+
+    def on_phase_start(self, agent: Agent) -> None:
+        """Begin to act by noise, if the phase is one of training."""
+        self.draw_noise(agent.phase in ("random", "train"))
+
+    def on_phase_end(self, agent: Agent) -> None:
+        """What is measured at the end of a phase is without noise."""
+        self.draw_noise(False)

@@ -76,7 +76,7 @@ class Statistics(Callback):
         self.lengths = np.zeros(num_envs, np.int64)
         self.game_rewards: list[float] = []
         self.game_steps: list[int] = []
-        self.steps = 0
+        self.steps = self.steps_before = 0  # done in this phase; training steps before it
         self.start_time = time.perf_counter()
         self.phase_start_time = self.start_time
 
@@ -85,7 +85,7 @@ class Statistics(Callback):
         self.scores[:] = 0
         self.lengths[:] = 0
         self.game_rewards, self.game_steps = [], []
-        self.steps = 0
+        self.steps, self.steps_before = 0, agent.total_train_steps
         self.phase_start_time = time.perf_counter()
 
     def on_step(self, agent: Agent, step: Step) -> None:
@@ -98,9 +98,15 @@ class Statistics(Callback):
             self.game_steps.append(int(self.lengths[lane]))
             self.scores[lane] = self.lengths[lane] = 0
 
+    def on_train(self, agent: Agent, errors: Any) -> None:
+        """Count the steps of learning offline, in which nobody acts."""
+        self.steps = agent.total_train_steps - self.steps_before
+
     def on_phase_end(self, agent: Agent) -> None:
         """Make the row of the phase and pass it on."""
         memory, network = agent.memory, agent.network
+        if agent.phase == "train":  # the steps after the last update, too
+            self.steps = agent.total_train_steps - self.steps_before
         now = time.perf_counter()
         if self.validation_states is None and memory is not None and memory.can_sample():
             self.validation_states = memory.sample(self.validation_size).states

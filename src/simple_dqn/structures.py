@@ -1,4 +1,4 @@
-"""The two records that travel between the rooms: Step and Batch.
+"""The records that travel between the rooms: Step, Batch and Experience.
 
 N is the number of lanes (games side by side), B the batch size, H the history length and *shape
 that of one observation: (84, 84) uint8 for a screen, (d,) float32 for a vector.
@@ -32,3 +32,16 @@ class Batch(NamedTuple):
     poststates: NDArray[Any]  # [B, H, *shape] the states that the returns lead up to
     indices: NDArray[np.int64]  # [B] where in the memory: lane · slots per lane + slot
     weights: NDArray[np.float32]  # [B] importance weights; all 1 for uniform sampling
+
+
+class Experience(NamedTuple):
+    """What was played, in time: n slots of a replay memory, whose docstring tells what they hold.
+
+    The first slot is a start.
+    """
+
+    screens: NDArray[Any]  # [n, *shape]
+    actions: NDArray[np.int32]  # [n]
+    rewards: NDArray[np.float32]  # [n] raw
+    terminals: NDArray[np.bool_]  # [n]
+    starts: NDArray[np.bool_]  # [n]

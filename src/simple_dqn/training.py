@@ -14,12 +14,14 @@ from simple_dqn.build import (
     announce,
     build,
     find_game,
+    find_preset,
     find_snapshots_game,
     go_on,
     load_weights,
     show_and_record,
 )
 from simple_dqn.errors import UsageError
+from simple_dqn.experience import load_experience
 from simple_dqn.resolve import changes, resolve
 from simple_dqn.results import (
     best_path,
@@ -47,7 +49,7 @@ def train(name: str, label: str, given: Given, command_line: list[str]) -> None:
         raise UsageError(f"the label '{label}' may only hold letters, digits, '_', '-' and '.'")
     kind, game, rom = find_game(name, given.get("environment", "auto"))
     stem = game.replace("/", "-").replace(":", "-") + (f"_{label}" if label else "")
-    given = {**given, "environment": kind}
+    given = {"preset": find_preset(kind, game), **given, "environment": kind}
     if not given.get("play_games"):  # playing writes nothing unless it is told to
         given.setdefault("csv_file", f"results/{stem}.csv")
         given.setdefault("save_weights_prefix", f"snapshots/{stem}")
@@ -62,6 +64,7 @@ def train(name: str, label: str, given: Given, command_line: list[str]) -> None:
             require_new(config)
         if snapshot:
             load_weights(run, snapshot)
+        fill_memory(run)
         show_and_record(run)
         run.agent.total_train_steps = config.run.start_epoch * config.run.train_steps
 
@@ -79,7 +82,7 @@ def train(name: str, label: str, given: Given, command_line: list[str]) -> None:
         announce(run)
         run.statistics.on_row += outputs
         try:
-            if config.run.random_steps:
+            if config.run.random_steps and not config.run.offline:
                 run.agent.play_random(config.run.random_steps)
         except KeyboardInterrupt:  # no row yet: nothing of ours is to stand in the next run's way
             Path(config.run.csv_file).unlink(missing_ok=True)
@@ -111,6 +114,7 @@ def resume(path: Path, given: Given, command_line: list[str]) -> None:
         if state is not None:
             kept = {n: t for n, t in state.items() if not changed or n.startswith("target.")}
             run.network.load_training_state(kept)
+        fill_memory(run)
         show_and_record(run)
 
         if not Path(config.run.csv_file).exists():
@@ -122,7 +126,7 @@ def resume(path: Path, given: Given, command_line: list[str]) -> None:
             logger.warning("%s: the optimiser starts afresh", why)
         set_later_aside(config)
         write_record(config, game, command_line, records)
-        if config.run.random_steps:
+        if config.run.random_steps and not config.run.offline:
             logger.info(
                 "a snapshot holds no replay memory: refilling it with %d steps at the current ε",
                 config.run.random_steps,
@@ -130,6 +134,26 @@ def resume(path: Path, given: Given, command_line: list[str]) -> None:
             run.agent.play_random(config.run.random_steps, resuming=True)
         run.statistics.on_row += outputs  # only now: the refill gets no row
         train_epochs(run, latest=path)
+
+
+def fill_memory(run: Run) -> None:
+    """Fill the replay memory with what ``--load_experience`` names.
+
+    Raises:
+        UsageError: a file cannot be learnt from here; ``--offline`` has nothing to learn from.
+    """
+    files, memory = run.config.run.load_experience, run.agent.memory
+    if memory is None:
+        return
+    for file in files:
+        experience = load_experience(Path(file), run.config, run.game, run.environment)
+        memory.extend(experience)
+        steps = len(experience.starts) - int(experience.starts.sum())
+        logger.info("loaded %d steps from %s", steps, file)
+        if memory.filled.max() == memory.slots:
+            logger.warning("--replay_size %d holds only the latest", memory.num_envs * memory.slots)
+    if run.config.run.offline and not memory.can_sample():
+        raise UsageError("--offline learns from --load_experience FILE: there is nothing else")
 
 
 def open_outputs(run: Run, keep_until_epoch: int | None) -> tuple[Callable[[Row], None], ...]:
@@ -166,7 +190,7 @@ def train_epochs(run: Run, latest: Path | None) -> None:
         for epoch in range(config.run.start_epoch + 1, config.run.epochs + 1):
             run.statistics.epoch = epoch
             if config.run.train_steps:
-                run.agent.train(config.run.train_steps)
+                run.agent.train(config.run.train_steps, config.run.offline)
                 latest = save_snapshot(
                     config.run.save_weights_prefix,
                     weights=run.network.weights(),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from simple_dqn.build import (
+    Run,
     announce,
     build,
     find_game,
@@ -17,6 +18,7 @@ from simple_dqn.build import (
 )
 from simple_dqn.config import PLAY_DEFAULTS
 from simple_dqn.errors import UsageError
+from simple_dqn.experience import save_experience
 from simple_dqn.files import require_writable
 from simple_dqn.resolve import resolve
 from simple_dqn.snapshot import load_snapshot
@@ -26,6 +28,8 @@ from simple_dqn.watch.recorder import Film, Gif, Video, unfinished
 from simple_dqn.watch.sound import open_speaker
 
 Given = dict[str, Any]  # the options that the user gave
+
+EXPERIENCE_SIZE = 100_000  # slots kept of what is played: nearly two hours of an Atari game
 
 
 def play(what: str, given: Given) -> None:
@@ -38,10 +42,19 @@ def play(what: str, given: Given) -> None:
         given["environment"], game, rom = find_game(what, given.get("environment", "auto"))
     if rom and given.get("display") != "none":
         given = {**PLAY_DEFAULTS, **given}
+    if given.get("save_experience"):
+        given = {**given, "replay_size": EXPERIENCE_SIZE}
     config = resolve(given, snapshot.config if snapshot else None)
     lines: list[str] = []  # what is said at the end
     shown = config.watch.display != "none"
-    with build(config, game, rom, with_memory=False, shown=shown) as run:
+    experience = Path(config.watch.save_experience)
+    if config.watch.save_experience:
+        if experience.exists() and not config.run.overwrite:
+            raise UsageError(f"'{experience}' exists: give another name, or --overwrite")
+        require_writable(experience.parent, "save_experience")
+    with build(config, game, rom, bool(config.watch.save_experience), shown) as run:
+        if config.watch.save_experience:
+            run.resources.callback(keep_experience, experience, run, lines)
         if snapshot:
             go_on(run, snapshot)
         display = open_display(config.watch.display, title(run))
@@ -72,6 +85,19 @@ def play(what: str, given: Given) -> None:
                 tell(player.score, early=", left early")
     for line in lines:
         print(line)
+
+
+def keep_experience(path: Path, run: Run, lines: list[str]) -> None:
+    """Write what was played to be learnt from, however the game ended."""
+    assert run.agent.memory is not None
+    played = run.agent.memory.experience()
+    steps = len(played.starts) - int(played.starts.sum())
+    if not steps:
+        lines.append(f"nothing was played, so there is no {path}")
+        return
+    save_experience(path, played, run.config, run.game, run.environment)
+    full = ", the latest" if run.agent.memory.filled.max() == EXPERIENCE_SIZE else ""
+    lines.append(f"{path}: {steps} steps{full}, for train.sh --load_experience")
 
 
 def record(path: Path, given: Given) -> None:

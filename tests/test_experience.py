@@ -1,0 +1,230 @@
+"""Experience files: what comes back is what was played, and damage or another game is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from simple_dqn.config import Config, EnvironmentOptions
+from simple_dqn.errors import UsageError
+from simple_dqn.experience import KIND, load_experience, save_experience
+from simple_dqn.files import load_tensors, save_tensors
+from simple_dqn.main import main
+from tests.test_end_to_end import SMALL, refuse, rows
+from tests.test_replay_memory import make
+
+ALE = Config(EnvironmentOptions("ale"))
+SCREEN, VECTOR = ((7, 5), np.uint8), ((3,), np.float32)
+
+
+class Game:
+    """What an experience file asks of an environment."""
+
+    def __init__(self, kind=SCREEN, actions=("LEFT", "RIGHT")):
+        shape, dtype = kind
+        self.observation_shape, self.observation_dtype = shape, np.dtype(dtype)
+        self.action_meanings = list(actions)
+
+
+def fill(memory, seed, steps, kind=SCREEN):
+    """Play random games, some of which end and some of which are cut off."""
+    rng = np.random.default_rng(seed)
+    shape, dtype = kind
+    n = memory.num_envs
+
+    def observe(count):
+        return (rng.normal(0, 100, (count, *shape)) if dtype != np.uint8 else
+                rng.integers(0, 256, (count, *shape))).astype(dtype)  # fmt: skip
+
+    memory.restart(None, observe(n))
+    for _ in range(steps):
+        terminals, truncated = rng.random((2, n)) < 0.1
+        rewards = rng.normal(0, 1, n).astype(np.float32)
+        memory.add(rng.integers(2, size=n), rewards, observe(n), terminals)
+        ended = np.flatnonzero(terminals | truncated)
+        if len(ended):
+            memory.restart(ended, observe(len(ended)))
+    return memory
+
+
+def there_and_back(memory, path, kind=SCREEN):
+    save_experience(path, memory.experience(), Config(), "pong", Game(kind))
+    return load_experience(path, Config(), "pong", Game(kind))
+
+
+@pytest.mark.parametrize("kind", [SCREEN, VECTOR])
+@pytest.mark.parametrize("options", [{}, {"n_step": 3, "padding": "reject"}])
+def test_what_is_sampled_after_loading_is_what_would_have_been(tmp_path, kind, options):
+    shape, dtype = kind
+    options = dict(options, size=5000, shape=shape, dtype=dtype)
+    played = fill(make(**options), seed=1, steps=2500, kind=kind)  # more than a chunk
+    loaded = make(**options)
+    loaded.extend(there_and_back(played, tmp_path / "file", kind))
+    assert loaded.count == played.count == 2500
+    for _ in range(5):
+        for ours, theirs in zip(loaded.sample(64), played.sample(64), strict=True):
+            assert (ours == theirs).all()
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    seed=st.integers(0, 999), steps=st.integers(1, 60), lanes=st.integers(1, 3),
+    into=st.integers(1, 3), slots=st.integers(8, 40),
+)  # fmt: skip
+def test_every_whole_episode_comes_back(tmp_path_factory, seed, steps, lanes, into, slots):
+    """From any number of lanes into any, from a ring that has forgotten: the same transitions."""
+    options = dict(shape=(), dtype=np.int64, history_length=2, n_step=2)
+    played = fill(make(size=lanes * slots, num_envs=lanes, **options), seed, steps, ((), np.int64))
+    experience = played.experience()
+    loaded = make(size=into * 1000, num_envs=into, **options)
+    if len(experience.starts):
+        assert experience.starts[0]
+        loaded.extend(experience)
+
+    def transitions(memory, numbers):
+        batch = memory._batch(*memory._locate(numbers))
+        return sorted(map(str, zip(batch.states.tolist(), *map(list, batch[1:5]), strict=True)))
+
+    # Slots of an episode whose beginning the ring has forgotten are not kept.
+    every = played._every_valid()
+    at = played._locate(every)
+    begun = [
+        played.starts[lane, played._slots(lane, np.arange(age))].any()
+        for lane, age in zip(*at, strict=True)
+    ]
+    assert transitions(loaded, loaded._every_valid()) == transitions(played, every[begun])
+
+
+def test_screens_that_hardly_change_take_little(tmp_path):
+    memory = make(size=3000, shape=(84, 84), dtype=np.uint8)
+    screen = np.random.default_rng(0).integers(0, 256, (1, 84, 84), np.uint8)
+    memory.restart(None, screen)
+    for t in range(2000):
+        screen[0, t % 84, :8] += 1
+        memory.add(np.zeros(1, int), np.zeros(1, np.float32), screen, np.zeros(1, bool))
+    there_and_back(memory, tmp_path / "file", ((84, 84), np.uint8))
+    assert (tmp_path / "file").stat().st_size < 2001 * 84 * 84 / 100
+
+
+@pytest.mark.parametrize(
+    ("config", "game", "environment", "message"),
+    [
+        (ALE, "breakout", Game(), "played with 'pong', not 'breakout'"),
+        (ALE, "pong", Game(actions=("LEFT", "FIRE")), "'LEFT RIGHT', not 'LEFT FIRE'"),
+        (ALE, "pong", Game(((8, 5), np.uint8)), "'uint8 7 5', not 'uint8 8 5'"),
+        (Config(EnvironmentOptions("ale", frame_skip=3)), "pong", Game(), "--frame_skip 4"),
+        (Config(EnvironmentOptions("gym")), "pong", Game(), "played with 'ale', not 'gym'"),
+    ],
+)
+def test_other_games_and_recipes_are_refused(tmp_path, config, game, environment, message):
+    played = fill(make(shape=(7, 5), dtype=np.uint8), 1, 9)
+    file = tmp_path / "file"
+    save_experience(file, played.experience(), Config(EnvironmentOptions("ale")), "pong", Game())
+    with pytest.raises(UsageError, match=message) as error:
+        load_experience(file, config, game, environment)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["screens", "actions", "rewards", "terminals", "starts"])
+@pytest.mark.parametrize("damage", ["short", "missing", "float", "huge"])
+def test_damage_is_told(tmp_path, name, damage):
+    file = tmp_path / "file"
+    there_and_back(fill(make(shape=(7, 5), dtype=np.uint8), 1, 9), file)
+    tensors, metadata = load_tensors(file, KIND, 1)
+    if damage == "missing":
+        del tensors[name]
+    elif damage == "short":
+        tensors[name] = tensors[name][:-1].clone()
+    elif damage == "float":
+        tensors[name] = tensors[name].double()
+    else:
+        tensors[name] = tensors[name].repeat(100_000)
+    save_tensors(file, tensors, metadata)
+    with pytest.raises(UsageError, match="is damaged"):
+        load_experience(file, Config(), "pong", Game())
+
+
+def test_an_action_that_there_is_not_is_damage(tmp_path):
+    file = tmp_path / "file"
+    there_and_back(fill(make(shape=(7, 5), dtype=np.uint8), 1, 9), file)
+    tensors, metadata = load_tensors(file, KIND, 1)
+    tensors["actions"][3] = 2
+    save_tensors(file, tensors, metadata)
+    with pytest.raises(UsageError, match="no such action"):
+        load_experience(file, Config(), "pong", Game())
+
+
+# --- as a user does it ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory):
+    """A folder with a small training of Pong and a game that its network played."""
+    folder = tmp_path_factory.mktemp("played")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main(["train", "pong", *SMALL, "--epochs", "1", "--random_seed", "1"]) == 0
+        play = ["play", "snapshots/pong_1.safetensors", "--display", "none", "--random_seed", "2"]
+        assert main([*play, "--save_experience", "pong.experience"]) == 0
+    return folder
+
+
+@pytest.fixture
+def there(played, monkeypatch):
+    monkeypatch.chdir(played)
+    return played
+
+
+def test_a_game_is_kept_and_learnt_from_offline(there, capsys):
+    options = ["--load_experience", "pong.experience", "--offline", *SMALL[2:], "--overwrite"]
+    assert main(["train", "pong", "offline", *options, "--random_seed", "3"]) == 0
+    found = rows("results/pong_offline.csv")
+    assert [(r["phase"], r["steps"], r["weight_updates"]) for r in found] == [
+        ("train", "120", "30"), ("test", "40", "30"), ("train", "120", "60"), ("test", "40", "60"),
+    ]  # fmt: skip
+    assert found[0]["replay_memory_count"] == found[2]["replay_memory_count"] != "0"
+    assert found[0]["nr_games"] == "0"
+    assert float(found[0]["meancost"]) > 0
+    # and going on offline wants the experience again
+    resume = ["resume", "snapshots/pong_offline_1.safetensors", "--epochs", "3"]
+    assert main(resume) == 2
+    assert "--offline learns from --load_experience FILE" in capsys.readouterr().err
+    assert main([*resume, "--load_experience", "pong.experience"]) == 0
+    assert rows("results/pong_offline.csv")[-2]["weight_updates"] == "90"
+
+
+def test_training_goes_on_from_what_was_played(there):
+    run = ["train", "pong", "more", "--load_experience", "pong.experience", "pong.experience"]
+    assert main([*run, *SMALL, "--replay_size", "10000", "--overwrite"]) == 0
+    tensors, _ = load_tensors(Path("pong.experience"), KIND, 1)
+    steps = len(tensors["starts"]) - int(tensors["starts"].sum())
+    first = rows("results/pong_more.csv")[0]
+    assert (first["phase"], first["replay_memory_count"]) == ("random", str(2 * steps + 60))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "breakout", *SMALL, "--load_experience", "pong.experience"], "not 'breakout'"),
+        (["train", "pong", "x", "--load_experience", "pong.experience"], "'uint8 84 84'"),
+        (["train", "pong", "x", "--load_experience", "none"], "there is no file 'none'"),
+        (["train", "pong", "x", "--load_experience"], "expected at least one argument"),
+        (["train", "pong", "x", *SMALL[2:], "--offline"], "learns from --load_experience"),
+        (["train", "pong", "x", *SMALL, "--offline"], "--random_steps has no effect with"),
+        (["train", "pong", "x", *SMALL, "--load_experience", "snapshots/pong_1.safetensors"],
+         "is a snapshot, not a file of experience"),
+        (["play", "snapshots/pong_1.safetensors", "--save_experience", "pong.experience"],
+         "'pong.experience' exists"),
+        (["play", "snapshots/pong_1.safetensors", "--save_experience", "/proc/x/y"],
+         "cannot write into"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_learnt_from_says_so_in_one_line(there, capsys, arguments, message):
+    before = Path("pong.experience").read_bytes()
+    refuse(capsys, arguments, message)
+    assert not Path("results/pong_x.csv").exists()
+    assert Path("pong.experience").read_bytes() == before
