@@ -459,8 +459,12 @@ VARIANTS = {
     "prioritized": ["--prioritized"],
     "n_step": ["--n_step", "3"],
     "quantiles": ["--quantiles", "5"],
+    "noisy": ["--noisy", "--exploration_rate_start", "0", "--exploration_rate_end", "0"],
+    "rainbow": ["--preset", "rainbow"],
+    "deep": ["--hidden_layers", "3", "--optimizer", "sgd", "--learning_rate", "0.001"],
     "all": ["--double_q", "--dueling", "--prioritized", "--n_step", "3", "--quantiles", "5",
-            "--batch_norm", "--num_envs", "2", "--preset", "simple_dqn"],
+            "--batch_norm", "--noisy", "--hidden_layers", "2", "--num_envs", "2",
+            "--preset", "simple_dqn"],
 }  # fmt: skip
 
 

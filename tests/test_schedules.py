@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
+from simple_dqn.agent import Callback
 from simple_dqn.build import build
 from simple_dqn.errors import UsageError
 from simple_dqn.resolve import resolve
@@ -51,6 +54,30 @@ def test_a_run_moves_its_exploration_learning_rate_and_importance(breakout):
         assert run.agent.exploration_rate_train == pytest.approx(0.3)
         assert run.network.optimizer.param_groups[0]["lr"] == pytest.approx(0.0001)
         assert run.agent.memory.importance_exponent == pytest.approx(1)
+
+
+def test_noisy_layers_explore_in_training_and_are_silent_in_tests(breakout):
+    config = resolve({**SMALL, "noisy": True, "target_steps": 20})
+    noises = []
+
+    class Listener(Callback):
+        def on_act(self, agent, actions):
+            noise = agent.network.network.noisy_layers[0].noise
+            noises.append(None if noise is None else noise[0].clone())
+
+        def on_phase_end(self, agent):
+            self.on_act(agent, None)  # the schedules have had their turn
+
+    with build(config, "breakout", breakout) as run:
+        run.agent.callbacks.append(Listener())
+        run.agent.train(12)  # updates after steps 4, 8 and 12
+        steps, after = noises[:12], noises[12]
+        same = [bool((a == b).all()) for a, b in itertools.pairwise(steps)]
+        assert same == [True] * 3 + [False] + [True] * 3 + [False] + [True] * 3
+        assert after is None
+        noises.clear()
+        run.agent.test(5)
+        assert noises == [None] * 6
 
 
 def test_what_makes_no_sense_is_refused():
