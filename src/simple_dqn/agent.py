@@ -115,9 +115,9 @@ class Agent:
         for callback in self.callbacks:
             callback.on_act(self, actions)
         step = self.environment.act(actions)
-        self.buffer.add(step.observations)
         if remember and self.memory is not None:
             self.memory.add(actions, step.rewards, step.observations, step.terminals)
+        self.buffer.add(step.observations)
         for callback in self.callbacks:
             callback.on_step(self, step)
         return step
@@ -158,7 +158,7 @@ class Agent:
                         callback.on_train(self, errors)
             if self.target_steps and self._passed(self.target_steps, before):
                 self.network.update_target_network()
-            if not offline:
+            if not offline:  # last, for a memory so small that a restart overwrites the step
                 self.restart(np.flatnonzero(step.terminals | step.truncateds), remember=True)
         self._end()
 

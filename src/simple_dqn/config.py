@@ -377,7 +377,7 @@ class CommonOptions:
 # fmt: on
 
 
-# What each preset changes against the defaults above; docs/faithfulness.md has a row for each.
+# What each preset changes against the defaults above; docs/faithfulness.md compares the first two.
 PRESETS: dict[str, dict[str, Any]] = {
     "nature": {},
     "simple_dqn": dict(
@@ -391,7 +391,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         conv1_padding=0,
     ),
     # Hessel et al. 2018, table 1, but for quantiles (Dabney et al. 2018, QR-DQN-1) in the place of
-    # C51's fixed values. Its 80k, 32k and 10M frames are steps here.
+    # C51's fixed values. Frames are steps here: 20k and 8k for its 80k and 32k.
     "rainbow": dict(
         double_q=True,
         dueling=True,
@@ -414,7 +414,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "vector": dict(
         history_length=1,
     ),
-    # The table of docs/algorithm.md: one linear layer, which learns each step once.
+    # The table of docs/algorithm.md: one linear layer, one-hot states, each step learnt once.
     "tabular": dict(
         history_length=1,
         hidden_layers=0,
