@@ -90,7 +90,7 @@ def set_later_aside(config: Config) -> None:
 def keep_best(config: Config) -> None:
     """Let PREFIX_best.safetensors be the snapshot of the epoch with the highest test score so far.
 
-    Of equal scores the earliest epoch's. What went before comes from the CSV file, so a resumed
+    Of equal scores the latest epoch's, which has learnt longest. What went before comes from the CSV file, so a resumed
     run goes on as if uninterrupted.
     """
     scores = {
@@ -100,7 +100,7 @@ def keep_best(config: Config) -> None:
     }
     if not scores:
         return
-    epoch = max(scores, key=lambda epoch: scores[epoch])
+    epoch = max(scores, key=lambda epoch: (scores[epoch], epoch))
     source, best = snapshot_path(config.run.save_weights_prefix, epoch), best_path(config)
     if not source.exists():
         return
