@@ -8,6 +8,7 @@ from gymnasium import spaces
 from simple_dqn.environment import shrink
 from simple_dqn.errors import UsageError
 from simple_dqn.gym_environment import GymEnvironment
+from tests.test_end_to_end import refuse
 
 
 def make(env_id, num_envs=1, seed=1, size=84) -> GymEnvironment:
@@ -58,12 +59,34 @@ class Shows(gymnasium.Env):
         return self.shown, 0.0, False, False, {}
 
 
+class Broken(Shows):
+    """Fails in whatever its class says."""
+
+    failing = ""
+
+    def __init__(self):
+        super().__init__(VECTOR)
+
+    def reset(self, *, seed=None, options=None):
+        assert self.failing != "reset"
+        return super().reset(seed=seed)
+
+    def step(self, action):
+        observation, _, *rest = super().step(action)
+        return observation, {"step": np.zeros(2), "reward": np.nan}.get(self.failing, 1.0), *rest
+
+    def close(self):
+        raise RuntimeError("cannot close")
+
+
 VECTOR = spaces.Box(-1, 1, (2,))
+TILES = spaces.Box(0, 9, (7, 7, 3), np.uint8)
 SCREEN = spaces.Box(0, 255, (40, 50, 3), np.uint8)
 
 
 @pytest.fixture(autouse=True)
 def _registered():
+    before = set(gymnasium.registry)
     gymnasium.register("Screens-v0", Screens, max_episode_steps=3)
     gymnasium.register("Grey-v0", lambda: Screens((30, 40, 1)), max_episode_steps=3)
     gymnasium.register("Deep-v0", lambda: Screens((30, 40, 7)), max_episode_steps=3)
@@ -71,9 +94,13 @@ def _registered():
     gymnasium.register("Board-v0", lambda: Shows(spaces.Box(-1, 1, (2, 3))))
     gymnasium.register("Parts-v0", lambda: Shows(spaces.Dict(a=spaces.Discrete(3), b=VECTOR)))
     gymnasium.register("Camera-v0", lambda: Shows(spaces.Dict(a=spaces.Discrete(3), b=SCREEN)))
+    gymnasium.register("Two-v0", lambda: Shows(spaces.Dict(a=SCREEN, b=SCREEN)))
+    gymnasium.register("First-v0", lambda: Shows(spaces.Box(0, 255, (3, 40, 50), np.uint8)))
+    gymnasium.register("Tiles-v0", lambda: Shows(spaces.Dict(a=TILES, b=spaces.Text(9))))
+    gymnasium.register("Broken-v0", Broken)
     yield
-    for name in ("Screens", "Grey", "Deep", "Many", "Board", "Parts", "Camera"):
-        del gymnasium.registry[f"{name}-v0"]
+    for name in [i for i in gymnasium.registry if i not in before]:
+        del gymnasium.registry[name]
 
 
 def test_vectors_are_gymnasiums_own():
@@ -135,8 +162,9 @@ def test_atari_through_gymnasium():
         ("NoSuch-v0", "cannot be made by Gymnasium"),
         ("nosuchmodule:Thing-v0", "cannot be made by Gymnasium"),
         ("Pendulum-v1", "DQN needs a Discrete one"),
-        ("Deep-v0", "supported are screens"),
-        ("Many-v0", "supported are screens"),
+        ("Deep-v0", "supported are one screen"),
+        ("Many-v0", "supported are one screen"),
+        ("Two-v0", "supported are one screen"),
     ],
 )
 def test_what_cannot_be_played_says_so_in_one_line(env_id, message):
@@ -200,3 +228,43 @@ def test_of_a_dict_with_one_screen_that_is_seen():
     observation = env.act(np.array([1])).observations[0]
     shown = env.games.envs[0].unwrapped.shown["b"]
     assert (observation == shrink(shown, 84, 84, "area")).all()
+
+
+def test_channels_may_come_first():
+    env = make("First-v0")
+    env.restart()
+    observation = env.act(np.array([1])).observations[0]
+    shown = env.games.envs[0].unwrapped.shown
+    assert (
+        observation == shrink(np.ascontiguousarray(shown.transpose(1, 2, 0)), 84, 84, "area")
+    ).all()
+
+
+def test_a_board_of_a_few_tiles_is_no_screen_and_texts_are_not_seen():
+    env = make("Tiles-v0")
+    assert env.restart().shape == (1, 147)
+    observation = env.act(np.array([1])).observations[0]
+    assert (observation == env.games.envs[0].unwrapped.shown["a"].reshape(-1)).all()
+
+
+@pytest.mark.parametrize(
+    ("failing", "message"),
+    [
+        ("reset", "'Broken-v0' itself failed in reset: AssertionError"),
+        ("step", "'Broken-v0' itself failed in step: "),
+        ("reward", "'Broken-v0' gave the reward nan"),
+    ],
+)
+def test_an_environment_that_fails_is_named(monkeypatch, failing, message):
+    monkeypatch.setattr(Broken, "failing", failing)
+    env = make("Broken-v0")
+    with pytest.raises(UsageError, match=message):  # noqa: PT012 (one of the two)
+        env.restart()
+        env.act(np.array([0]))
+    env.close()  # which fails, too, and does no harm
+
+
+def test_a_run_that_fails_before_its_first_row_leaves_nothing(in_tmp, capsys, monkeypatch):
+    monkeypatch.setattr(Broken, "failing", "reward")
+    refuse(capsys, ["train", "Broken-v0", "--log_level", "ERROR"], "gave the reward nan")
+    assert not any(in_tmp.rglob("*.*"))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -79,6 +80,10 @@ def find_game(name: str, kind: str) -> tuple[str, str, Path | None]:
         if kind == "auto" and near:
             hint = " or ".join(near)
             raise UsageError(f"'{name}' is no Gymnasium id: did you mean {hint}?") from None
+        if kind == "auto" and re.search(r"-v\d+$", name):
+            raise UsageError(
+                f"'{name}' is no Gymnasium id here: one of another package is named module:id"
+            ) from None
         raise
 
 

@@ -21,7 +21,7 @@ from simple_dqn.config import (
 from simple_dqn.errors import UsageError
 
 # command -> (positional arguments, what it does)
-GAME = ("game", "ROM file, name of an Atari game, or Gymnasium id")
+GAME = ("game", "ROM file, name of an Atari game, or Gymnasium id (module:id of a package)")
 SNAPSHOT = ("snapshot", "snapshots/<game>[_<label>]_<epoch>.safetensors")
 PLAYED = ("snapshot_or_game", "snapshots/<game>[_<label>]_<epoch>.safetensors; or a ROM file or "
           "the name of a game, to play yourself")  # fmt: skip

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from operator import itemgetter
 from typing import Any
 
 import ale_py
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Dict, Discrete, Space
+from gymnasium.spaces import Box, Dict, Discrete, Space, Text
 from gymnasium.vector import AutoresetMode
-from gymnasium.wrappers import FlattenObservation, TransformObservation
+from gymnasium.wrappers import FilterObservation, FlattenObservation, TransformObservation
 from numpy.typing import NDArray
 
 from simple_dqn.environment import Environment, shrink
@@ -18,6 +20,9 @@ from simple_dqn.errors import UsageError
 from simple_dqn.structures import Step
 
 gymnasium.register_envs(ale_py)  # the ids ALE/...
+gymnasium.logger.min_level = gymnasium.logger.ERROR  # its warnings are for an environment's author
+
+SMALLEST_SCREEN = 24  # pixels a side; less is a board of numbers
 
 
 class GymEnvironment(Environment):
@@ -25,7 +30,8 @@ class GymEnvironment(Environment):
 
     The lanes step through Gymnasium's own vector API, without its autoreset. What is no screen is
     flattened by Gymnasium: vectors stay as they are, a discrete observation becomes one-hot, of a
-    Dict or a Tuple all parts are joined; but of a Dict with one screen only that is seen.
+    Dict or a Tuple all parts are joined; but of a Dict with one screen only that is seen, and texts
+    are not.
     ``terminated`` and ``truncated`` are taken over; frame skip, no-op starts and the like are the
     environment's own affair.
 
@@ -38,7 +44,8 @@ class GymEnvironment(Environment):
 
     Raises:
         UsageError: there is no such environment, its actions are not discrete, its observations
-            cannot be flattened, or it cannot draw and is to be rendered.
+            cannot be flattened, or it cannot draw and is to be rendered. Also later, from any
+            method, if the environment itself fails.
     """
 
     def __init__(
@@ -59,7 +66,9 @@ class GymEnvironment(Environment):
                 **drawing,
             )  # fmt: skip
         except Exception as error:  # its module is the user's and may raise anything
-            raise UsageError(f"'{env_id}' cannot be made by Gymnasium: {error}") from None
+            hint = "" if ":" in env_id else " (another package's is named module:id)"
+            raise UsageError(f"'{env_id}' cannot be made by Gymnasium{hint}: {error}") from error
+        self.env_id = env_id
         self.num_envs = num_envs
         games: Any = self.games
         game = games.envs[0]
@@ -79,8 +88,8 @@ class GymEnvironment(Environment):
         screen = is_screen(observations)
         if not screen and not (isinstance(observations, Box) and len(observations.shape) == 1):
             raise UsageError(
-                f"'{env_id}' has the observation space {observations}; supported are screens, "
-                f"uint8 [h, w], [h, w, 1] or [h, w, 3], and what Gymnasium can flatten"
+                f"'{env_id}' has the observation space {observations}; supported are one screen, "
+                f"uint8 [h, w], [h, w, 1 or 3] or [1 or 3, h, w], and what Gymnasium can flatten"
             )
         self.observation_shape = (screen_height, screen_width) if screen else observations.shape
         self.observation_dtype = np.dtype(np.uint8 if screen else np.float32)
@@ -101,9 +110,12 @@ class GymEnvironment(Environment):
         """See Environment."""
         if self.ended.any():  # lanes that wait go on unseen
             self._reset(self.ended.copy(), keep=True)
-        observations, rewards, terminateds, truncateds, _ = self.games.step(
-            actions + self.first_action
-        )
+        with self._blaming("step"):
+            observations, rewards, terminateds, truncateds, _ = self.games.step(
+                actions + self.first_action
+            )
+        if not np.isfinite(rewards).all():
+            raise UsageError(f"'{self.env_id}' gave the reward {rewards[~np.isfinite(rewards)][0]}")
         playing = ~self.waiting
         self.ended = terminateds | truncateds
         self._observe(observations, playing)
@@ -115,7 +127,8 @@ class GymEnvironment(Environment):
 
     def _reset(self, chosen: NDArray[np.bool_], keep: bool = False) -> None:
         """Reset the games of the ``chosen`` [N] lanes; keep: but not what they show to us."""
-        observations, _ = self.games.reset(seed=self.seeds, options={"reset_mask": chosen})
+        with self._blaming("reset"):
+            observations, _ = self.games.reset(seed=self.seeds, options={"reset_mask": chosen})
         self.seeds = None  # once: seeding every game would replay the same one
         self.ended[chosen] = False
         if not keep:
@@ -134,7 +147,10 @@ class GymEnvironment(Environment):
 
     def screen(self) -> NDArray[np.uint8]:
         """See Environment."""
-        screen: Any = self.games.envs[0].render()
+        with self._blaming("render"):
+            screen: Any = self.games.envs[0].render()
+        if np.issubdtype(screen.dtype, np.floating):  # from 0 to 1, against Gymnasium's rules
+            screen = screen * 255
         return np.array(screen, np.uint8)
 
     def _tell(self, first: bool) -> None:
@@ -143,25 +159,53 @@ class GymEnvironment(Environment):
             listener(self)
 
     def close(self) -> None:
-        """Close the games."""
-        self.games.close()
+        """Close the games; one that fails at that has nothing more to lose."""
+        with contextlib.suppress(Exception):
+            self.games.close()
+
+    @contextlib.contextmanager
+    def _blaming(self, method: str) -> Iterator[None]:
+        """Say whose fault it is if the environment fails."""
+        try:
+            yield
+        except Exception as error:
+            raise UsageError(
+                f"'{self.env_id}' itself failed in {method}: {type(error).__name__}: {error}"
+            ) from error
 
 
 def is_screen(space: Space[Any]) -> bool:
     """Whether observations are screens: uint8 [h, w], [h, w, 1] or [h, w, 3]."""
     shape = space.shape or ()
-    return space.dtype == np.uint8 and (len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3)))
+    grey_or_rgb = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3))
+    return space.dtype == np.uint8 and grey_or_rgb and min(shape[:2]) >= SMALLEST_SCREEN
+
+
+def flattens(space: Space[Any]) -> bool:
+    """Whether observations can become a vector."""
+    try:
+        return space.is_np_flattenable and not isinstance(space, Text)
+    except NotImplementedError:  # a space of somebody's own
+        return False
 
 
 def plain(game: gymnasium.Env[Any, Any]) -> Any:
     """Wrap a game so that it shows a screen or a vector, if that can be done."""
-    space = game.observation_space
+    space: Any = game.observation_space
     if isinstance(space, Dict):
         screens = [name for name, part in space.items() if is_screen(part)]
         if len(screens) == 1:
             return TransformObservation(game, itemgetter(screens[0]), space[screens[0]])
-    several = isinstance(space, Box) and len(space.shape) == 1  # numbers already
-    picture = space.dtype == np.uint8 and len(space.shape or ()) > 1  # a screen, or a strange one
-    if several or picture or not space.is_np_flattenable:
-        return game
-    return FlattenObservation(game)
+        vectors = [name for name, part in space.items() if flattens(part)]
+        if screens or not vectors:
+            return game  # refused: which screen to see is not ours to say
+        game = FilterObservation(game, vectors)
+        space = game.observation_space
+    shape: tuple[int, ...] = space.shape or ()
+    pixels = space.dtype == np.uint8 and len(shape) > 1 and sorted(shape)[-2] >= SMALLEST_SCREEN
+    if pixels and len(shape) == 3 and shape[0] in (1, 3):
+        low, high = (np.moveaxis(bound, 0, -1) for bound in (space.low, space.high))
+        channels_last = Box(low, high, dtype=np.uint8)
+        return TransformObservation(game, lambda screen: np.moveaxis(screen, 0, -1), channels_last)
+    numbers = isinstance(space, Box) and len(shape) == 1
+    return game if pixels or numbers or not flattens(space) else FlattenObservation(game)

@@ -66,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logger.setLevel(resolve(level).common.log_level)
         run_command(command, positionals, given, [command, *rest])
     except UsageError as error:
+        logger.debug("where it happened:", exc_info=error)
         print(f"simple-dqn: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except ImportError as error:
@@ -189,9 +190,12 @@ def profile(phase: str, name: str, given: Given) -> None:
     import pstats
 
     from simple_dqn.build import build, find_game, find_preset
+    from simple_dqn.results import file_name
 
     kind, game, rom = find_game(name, given.get("environment", "auto"))
-    given = {"preset": find_preset(kind, game), **given, "environment": kind}
+    given = {**given, "environment": kind}
+    if "preset" not in given:
+        given["preset"] = find_preset(kind, game)
     config = resolve({**PROFILE_DEFAULTS[f"profile_{phase}"], **given})
     with build(config, game, rom) as run:
         profiler = cProfile.Profile()
@@ -207,7 +211,7 @@ def profile(phase: str, name: str, given: Given) -> None:
         profiler.disable()
         stats = pstats.Stats(profiler)
         stats.sort_stats("tottime").print_stats(25)
-        output = Path(f"results/{game.replace('/', '-')}_{phase}.prof")
+        output = Path(f"results/{file_name(game)}_{phase}.prof")
         output.parent.mkdir(parents=True, exist_ok=True)
         stats.dump_stats(output)
         print(f"The whole profile is in {output}: any viewer of Python profiles opens it.")

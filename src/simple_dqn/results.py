@@ -29,6 +29,11 @@ from simple_dqn.statistics import CSVFile, Row, read_csv
 logger = logging.getLogger(__name__)
 
 
+def file_name(game: str) -> str:
+    """Return how the files of a game are called."""
+    return game.replace("/", "-").replace(":", "-")
+
+
 def require_places(config: Config) -> None:
     """Raise UsageError unless results and snapshots can be written."""
     if not os.path.basename(config.run.save_weights_prefix):
@@ -90,8 +95,8 @@ def set_later_aside(config: Config) -> None:
 def keep_best(config: Config) -> None:
     """Let PREFIX_best.safetensors be the snapshot of the epoch with the highest test score so far.
 
-    Of equal scores the latest epoch's, which has learnt longest. What went before comes from the CSV file, so a resumed
-    run goes on as if uninterrupted.
+    Of equal scores the latest epoch's, which has learnt longest. What went before comes from the
+    CSV file, so a resumed run goes on as if uninterrupted.
     """
     scores = {
         int(row["epoch"]): float(row["average_reward"])

@@ -25,6 +25,7 @@ from simple_dqn.experience import load_experience
 from simple_dqn.resolve import changes, resolve
 from simple_dqn.results import (
     best_path,
+    file_name,
     keep_best,
     open_new_csv,
     read_records,
@@ -48,8 +49,10 @@ def train(name: str, label: str, given: Given, command_line: list[str]) -> None:
     if label and not re.fullmatch(r"[\w.-]+", label):
         raise UsageError(f"the label '{label}' may only hold letters, digits, '_', '-' and '.'")
     kind, game, rom = find_game(name, given.get("environment", "auto"))
-    stem = game.replace("/", "-").replace(":", "-") + (f"_{label}" if label else "")
-    given = {"preset": find_preset(kind, game), **given, "environment": kind}
+    stem = file_name(game) + (f"_{label}" if label else "")
+    given = {**given, "environment": kind}
+    if "preset" not in given:
+        given["preset"] = find_preset(kind, game)
     if not given.get("play_games"):  # playing writes nothing unless it is told to
         given.setdefault("csv_file", f"results/{stem}.csv")
         given.setdefault("save_weights_prefix", f"snapshots/{stem}")
@@ -84,10 +87,12 @@ def train(name: str, label: str, given: Given, command_line: list[str]) -> None:
         try:
             if config.run.random_steps and not config.run.offline:
                 run.agent.play_random(config.run.random_steps)
-        except KeyboardInterrupt:  # no row yet: nothing of ours is to stand in the next run's way
+        except BaseException as error:  # no row yet: nothing is to stand in the next run's way
             Path(config.run.csv_file).unlink(missing_ok=True)
             record_path(config).unlink(missing_ok=True)
-            raise KeyboardInterrupt("; nothing is left of this run") from None
+            if isinstance(error, KeyboardInterrupt):
+                raise KeyboardInterrupt("; nothing is left of this run") from None
+            raise
         train_epochs(run, latest=None)
 
 
