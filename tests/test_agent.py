@@ -227,11 +227,11 @@ def test_the_last_step_can_be_learnt_before_its_episode_is_left():
     assert [s for what, s in network.tape if what == "train"] == [1, 2, 3, 4, 5, 6, 7]
 
 
-def test_what_is_played_with_a_memory_is_remembered_by_training_rules():
+def test_what_is_played_with_a_memory_is_remembered_and_a_lost_life_is_a_terminal():
     environment = TapeEnvironment(lengths=(3,), lives=2)
     agent, memory, network, tape = make(environment)
     agent.play(2)
-    assert environment.training
+    assert (environment.training, environment.remembered) == (False, True)
     assert [step.game_overs[0] for step in tape.steps] == [False] * 5 + [True] + [False] * 5 + [
         True
     ]
@@ -240,7 +240,7 @@ def test_what_is_played_with_a_memory_is_remembered_by_training_rules():
     assert network.tape == []
     agent.memory = None
     agent.play(1)
-    assert not environment.training
+    assert (environment.training, environment.remembered) == (False, False)
 
 
 def test_offline_nobody_acts_but_all_else_comes_at_its_counts():

@@ -147,7 +147,7 @@ def test_life_loss_is_a_terminal_in_training_and_the_game_goes_on(breakout):
 @pytest.mark.parametrize("how", ["test", "option"])
 def test_life_loss_is_none_in_a_test_or_if_switched_off(breakout, how):
     env = make(breakout, life_loss_terminal=how != "option")
-    env.training = how != "test"
+    env.remembered = how != "test"
     env.restart()
     ended = 0
     for step, _, after in play(env, 1500, np.random.default_rng(3)):
@@ -293,7 +293,7 @@ def test_listeners_get_every_emulator_frame_and_its_sound(breakout):
     own_frames = [own.act(0) or own.getScreenRGB()]
     actions = [1, 2, 3, 0, 2, 2, 2] * 4
     for action in actions:
-        env.training = False  # a lost life ends nothing
+        env.remembered = False  # a lost life ends nothing
         env.act(np.array([action, 0]))
         for _ in range(4):
             own.act(env.actions[action])
@@ -306,3 +306,15 @@ def test_listeners_get_every_emulator_frame_and_its_sound(breakout):
     assert len(sound) == 512 * len(heard)
     assert len(np.unique(sound)) > 1
     assert (sound[0], make(breakout).sound_rate) == (128, 0)
+
+
+def test_a_frame_cap_and_lost_lives_as_terminals_go_together(breakout):
+    """As in play: what is kept is learnt from later, but nobody plays for ever."""
+    env = make(breakout, test_frame_cap=2000)
+    env.training, env.remembered = False, True
+    env.restart()
+    steps = [step for step, _, _ in play(env, 600, np.random.default_rng(3))]
+    assert any(s.terminals[0] and not s.game_overs[0] for s in steps)
+    env.restart()
+    noop = np.zeros(1, int)
+    assert any(env.act(noop).truncateds[0] for _ in range(500))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -75,28 +78,25 @@ def test_what_is_sampled_after_loading_is_what_would_have_been(tmp_path, kind, o
     seed=st.integers(0, 999), steps=st.integers(1, 60), lanes=st.integers(1, 3),
     into=st.integers(1, 3), slots=st.integers(8, 40),
 )  # fmt: skip
-def test_every_whole_episode_comes_back(tmp_path_factory, seed, steps, lanes, into, slots):
+def test_all_that_could_be_sampled_comes_back(seed, steps, lanes, into, slots):
     """From any number of lanes into any, from a ring that has forgotten: the same transitions."""
     options = dict(shape=(), dtype=np.int64, history_length=2, n_step=2)
     played = fill(make(size=lanes * slots, num_envs=lanes, **options), seed, steps, ((), np.int64))
     experience = played.experience()
     loaded = make(size=into * 1000, num_envs=into, **options)
-    if len(experience.starts):
-        assert experience.starts[0]
-        loaded.extend(experience)
+    assert experience.starts[0]
+    loaded.extend(experience)
 
     def transitions(memory, numbers):
         batch = memory._batch(*memory._locate(numbers))
-        return sorted(map(str, zip(batch.states.tolist(), *map(list, batch[1:5]), strict=True)))
+        return Counter(map(str, zip(batch.states.tolist(), *map(list, batch[1:5]), strict=True)))
 
-    # Slots of an episode whose beginning the ring has forgotten are not kept.
-    every = played._every_valid()
-    at = played._locate(every)
-    begun = [
-        played.starts[lane, played._slots(lane, np.arange(age))].any()
-        for lane, age in zip(*at, strict=True)
-    ]
-    assert transitions(loaded, loaded._every_valid()) == transitions(played, every[begun])
+    before = transitions(played, played._every_valid())
+    after = transitions(loaded, loaded._every_valid())
+    assert before <= after
+    # More only where a ring has forgotten how an episode began: one screen before its states.
+    forgotten = not all(played.starts[lane, played._slots(lane, 0)] for lane in range(lanes))
+    assert (after - before).total() <= forgotten * lanes
 
 
 def test_screens_that_hardly_change_take_little(tmp_path):
@@ -179,7 +179,7 @@ def there(played, monkeypatch):
     return played
 
 
-def test_a_game_is_kept_and_learnt_from_offline(there, capsys):
+def test_a_game_is_kept_and_learnt_from_offline(there):
     options = ["--load_experience", "pong.experience", "--offline", *SMALL[2:], "--overwrite"]
     assert main(["train", "pong", "offline", *options, "--random_seed", "3"]) == 0
     found = rows("results/pong_offline.csv")
@@ -189,12 +189,14 @@ def test_a_game_is_kept_and_learnt_from_offline(there, capsys):
     assert found[0]["replay_memory_count"] == found[2]["replay_memory_count"] != "0"
     assert found[0]["nr_games"] == "0"
     assert float(found[0]["meancost"]) > 0
-    # and going on offline wants the experience again
-    resume = ["resume", "snapshots/pong_offline_1.safetensors", "--epochs", "3"]
-    assert main(resume) == 2
-    assert "--offline learns from --load_experience FILE" in capsys.readouterr().err
-    assert main([*resume, "--load_experience", "pong.experience"]) == 0
+    assert found[0]["last_exploration_rate"] == "nan"
+    # Going on offline begins with the same experience.
+    assert main(["resume", "snapshots/pong_offline_1.safetensors", "--epochs", "3"]) == 0
     assert rows("results/pong_offline.csv")[-2]["weight_updates"] == "90"
+    assert (
+        rows("results/pong_offline.csv")[-2]["replay_memory_count"]
+        == found[0]["replay_memory_count"]
+    )
 
 
 def test_training_goes_on_from_what_was_played(there):
@@ -221,6 +223,16 @@ def test_training_goes_on_from_what_was_played(there):
          "'pong.experience' exists"),
         (["play", "snapshots/pong_1.safetensors", "--save_experience", "/proc/x/y"],
          "cannot write into"),
+        (["play", "snapshots/pong_1.safetensors", "--save_experience", "snapshots", "--overwrite"],
+         "is a folder"),
+        (["play", "snapshots/pong_1.safetensors", "--overwrite", "--save_experience",
+          "snapshots/pong_1.safetensors"], "is a snapshot's name"),
+        (["play", "snapshots/pong_1.safetensors", "--replay_size", "1000"],
+         "no effect without --save_experience"),
+        (["train", "pong", "x", "--play_games", "1", "--load_experience", "none"],
+         "--play_games learns nothing"),
+        (["train", "pong", "x", *SMALL[2:], "--offline", "--exploration_rate_end", "0"],
+         "--exploration_rate_end has no effect with"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_learnt_from_says_so_in_one_line(there, capsys, arguments, message):
@@ -228,3 +240,54 @@ def test_what_cannot_be_learnt_from_says_so_in_one_line(there, capsys, arguments
     refuse(capsys, arguments, message)
     assert not Path("results/pong_x.csv").exists()
     assert Path("pong.experience").read_bytes() == before
+
+
+def test_what_is_loaded_is_dealt_out_to_the_lanes_evenly():
+    """Beyond their size, each lane keeps its latest."""
+    long = make(size=1000)
+    for episode in range(100):
+        long.restart(None, np.full(1, 10 * episode))
+        for t in range(1, 10):
+            screen = np.full(1, 10 * episode + t)
+            long.add(np.zeros(1, int), np.zeros(1, np.float32), screen, np.zeros(1, bool))
+    lanes = make(size=400, num_envs=4)
+    lanes.extend(long.experience())
+    assert sorted(lanes.screens.reshape(-1)) == list(range(600, 1000))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({"recipe": {}}, "does not tell how it was played"),
+        ({"recipe": {"frame_skip": "\x1b[31m" * 99}}, "does not tell how it was played"),
+        ({"action_meanings": "LEFT RIGHT"}, "does not tell how it was played"),
+        ({"game": "x\x1b" * 500}, "it was played with 'x"),
+        ({"format_version": float("inf")}, "damaged"),
+        ({"format_version": 99}, "upgrade"),
+    ],
+)
+def test_hostile_metadata_give_one_plain_line(there, capsys, metadata, message):
+    tensors, own = load_tensors(Path("pong.experience"), KIND, 1)
+    save_tensors(Path("hostile"), tensors, {**own, **metadata})
+    options = ["--load_experience", "hostile", *SMALL]
+    refuse(capsys, ["train", "pong", "x", *options], message)
+
+
+def test_a_kill_writes_what_was_played(played, tmp_path):
+    play = [
+        sys.executable,
+        "-m",
+        "simple_dqn",
+        "play",
+        str(played / "snapshots/pong_1.safetensors"),
+    ]
+    file = tmp_path / "killed.experience"
+    options = ["--display", "none", "--games", "99", "--save_experience", str(file)]
+    process = subprocess.Popen([*play, *options], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    process.stderr.readline()  # the first game is over
+    process.terminate()
+    process.communicate(timeout=60)
+    assert process.returncode == 143
+    tensors, _ = load_tensors(file, KIND, 1)
+    assert len(tensors["starts"]) > 100

@@ -42,7 +42,7 @@ def game(breakout):
     """The frames and sounds of two seconds of Breakout, from the start of a ball's flight."""
     frames = []
     env = make(breakout, audible=True)
-    env.training = False
+    env.training = env.remembered = False
     env.restart()
     env.on_frame = (lambda env: frames.append(Frame(env.screen(), env.sound())),)
     for action in [1, *[2] * 8, *[3] * 16, *[0] * 5]:

@@ -56,6 +56,35 @@ def test_a_run_moves_its_exploration_learning_rate_and_importance(breakout):
         assert run.agent.memory.importance_exponent == pytest.approx(1)
 
 
+def test_a_callback_of_the_users_has_the_last_word_at_every_step(breakout):
+    """Also where an update comes between its ``on_step`` and the next step."""
+    config = resolve({**SMALL, "train_frequency": 1, "learning_rate_schedule": "linear"})
+    used = []
+
+    class Half(Callback):
+        def on_act(self, agent, actions):
+            rate = agent.network.optimizer.param_groups[0]["lr"]
+            used.append((agent.exploration_rate, rate))
+
+        def on_step(self, agent, step):
+            agent.exploration_rate_train = 0.5
+            agent.network.set_learning_rate(0.25)
+
+    with build(config, "breakout", breakout) as run:
+        run.agent.callbacks.append(Half())
+        run.agent.train(20)
+    assert used[1:] == [(0.5, 0.25)] * 19
+
+
+def test_offline_the_schedules_go_on(breakout):
+    config = resolve({**SMALL, "learning_rate": 0.02, "learning_rate_schedule": "linear"})
+    with build(config, "breakout", breakout) as run:
+        run.agent.play_random(30)
+        run.agent.train(40, offline=True)
+        rate = run.network.optimizer.param_groups[0]["lr"]
+        assert rate == pytest.approx(0.02 * (1 - 40 / 80))  # of the whole run, two epochs of 40
+
+
 def test_noisy_layers_explore_in_training_and_are_silent_in_tests(breakout):
     config = resolve({**SMALL, "noisy": True, "target_steps": 20})
     noises = []
@@ -78,6 +107,9 @@ def test_noisy_layers_explore_in_training_and_are_silent_in_tests(breakout):
         noises.clear()
         run.agent.test(5)
         assert noises == [None] * 6
+        noises.clear()
+        run.agent.play_random(5, resuming=True)  # nothing is learnt: each step draws
+        assert all((a != b).all() for a, b in itertools.pairwise(noises[:5]))
 
 
 def test_what_makes_no_sense_is_refused():

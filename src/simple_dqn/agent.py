@@ -63,6 +63,7 @@ class Agent:
         phase: "random", "train", "test" or "play".
         phase_steps, phase_games: what the phase is to last, the other is 0.
         exploration_rate: the ε of the last step.
+        offline: whether the phase learns without acting.
         active: [N] whether the lane still plays in this phase; the others count for nothing.
     """
 
@@ -96,6 +97,7 @@ class Agent:
         self.phase = ""
         self.phase_steps = self.phase_games = 0
         self.exploration_rate = self.exploration_rate_train = 1.0
+        self.offline = False
         self.active = np.ones(environment.num_envs, np.bool_)
 
     def act(self) -> NDArray[np.int64]:
@@ -142,7 +144,7 @@ class Agent:
     def train(self, steps: int, offline: bool = False) -> None:
         """Act, remember and learn for ``steps`` steps; offline: only learn, at the same pace."""
         assert self.memory is not None
-        self._start("train", steps=steps, remember=not offline)
+        self._start("train", steps=steps, remember=not offline, offline=offline)
         for _ in range(self._rounds(steps)):
             before = self.total_train_steps
             self.total_train_steps += self.environment.num_envs
@@ -173,7 +175,7 @@ class Agent:
     def play(self, games: int) -> None:
         """Play ``games`` whole games without learning.
 
-        With a memory they are remembered, and by training's rules: as if they were trained on.
+        With a memory they are remembered as in training: a lost life is a terminal.
         """
         self._evaluate("play", 0, games, remember=self.memory is not None)
 
@@ -193,11 +195,15 @@ class Agent:
             self.restart(np.flatnonzero(ended & self.active), remember)
         self._end()
 
-    def _start(self, phase: str, *, steps: int, games: int = 0, remember: bool) -> None:
-        """Begin a phase: new games in all lanes; what is remembered is by the rules of training."""
+    def _start(
+        self, phase: str, *, steps: int, games: int = 0, remember: bool, offline: bool = False
+    ) -> None:
+        """Begin a phase: new games in all lanes."""
         self.phase, self.phase_steps, self.phase_games = phase, steps, games
+        self.offline = offline
         self.active = np.ones(self.environment.num_envs, np.bool_)
-        self.environment.training = remember
+        self.environment.training = phase in ("random", "train")
+        self.environment.remembered = remember
         for callback in self.callbacks:
             callback.on_phase_start(self)
         self.restart(None, remember)

@@ -238,6 +238,7 @@ def make_schedules(
         agent.exploration_rate_train = rate
 
     options = config.agent
+    whole_run = config.run.epochs * config.run.train_steps
     schedules: list[Callback] = [
         Schedule(
             set_exploration_rate,
@@ -254,14 +255,13 @@ def make_schedules(
                 network.set_learning_rate,
                 learning.learning_rate,
                 learning.learning_rate_end,
-                learning.learning_rate_decay_steps,
+                learning.learning_rate_decay_steps or whole_run,
                 learning.learning_rate_schedule,
             )
         )
     if isinstance(memory, PrioritizedReplayMemory):
-        steps = config.run.epochs * config.run.train_steps
         start = config.replay.importance_exponent_start
-        schedules.append(Schedule(memory.set_importance_exponent, start, 1.0, steps, "linear"))
+        schedules.append(Schedule(memory.set_importance_exponent, start, 1.0, whole_run, "linear"))
     if learning.noisy:
         schedules.append(NoisyExploration(network.draw_noise))
     return schedules
@@ -280,12 +280,16 @@ def make_environment(
         environment: Environment = user_classes.make(
             env.environment, base, "environment", game, num_envs=env.num_envs, seed=seed
         )
+        needed = ("num_envs", "action_meanings", "observation_shape", "observation_dtype")
+        if lacks := [name for name in needed if not hasattr(environment, name)]:
+            raise UsageError(f"{env.environment} lacks the attribute {' and '.join(lacks)}")
         if shown and type(environment).screen is Environment.screen:
             raise UsageError(f"{env.environment} cannot be shown: it has no method 'screen'")
         return environment
     if rom is None:
         from simple_dqn.gym_environment import GymEnvironment
 
+        user_classes.see_current_folder()  # for module:id
         return GymEnvironment(game, num_envs=env.num_envs, seed=seed, render=shown, **screen)  # type: ignore[arg-type]
 
     if env.random_starts_unit == "steps" and env.random_starts:

@@ -141,10 +141,11 @@ def make_parser(command: str) -> Parser:
             shown = " (default: the snapshot's)"
         else:
             shown = f" (default: {default}{unit})" if default not in ("", ()) else ""
+        several: dict[str, Any] = {"nargs": "+", "action": "extend"} if kind == PATHS else {}
         groups[group].add_argument(
             f"--{field.name}",
             type=_boolean if kind is bool else str if kind == PATHS else kind,
-            nargs="+" if kind == PATHS else None,
+            **several,
             metavar="|".join(meta["choices"]) or METAVARS[kind],
             help=(meta["help"] + shown).replace("%", "%%"),
         )

@@ -53,6 +53,7 @@ def option(
 
 
 ALE = {"environment": ("ale", "auto")}
+ONLINE = {"offline": (False,)}
 PATHS = tuple[str, ...]  # the type of an option that takes several files
 RMSPROP = {"optimizer": ("rmsprop",)}
 NOT_ADAM = {"optimizer": ("rmsprop", "adadelta")}
@@ -91,7 +92,7 @@ class EnvironmentOptions:
     screen_height: int = option(84, "height of an observation", unit="pixels", low=1, high=512)
     life_loss_terminal: bool = option(
         True, "in training, losing a life ends the return (the game itself goes on)",
-        commands=TRAIN, only=ALE)
+        commands=(*TRAIN, "play"), only=ALE)
     random_starts: int = option(
         30, "a game starts with a random number of no-ops, at most this many (0: always one)",
         unit="frames or steps", low=0, high=10_000, only=ALE)
@@ -118,7 +119,7 @@ class ReplayOptions:
 
     replay_size: int = option(
         1_000_000, "screens kept, 7.1 kB each at 84x84: a transition has one, an episode's start "
-        "another", unit="screens", low=2, commands=TRAIN)
+        "another", unit="screens", low=2, commands=(*TRAIN, "play"))
     history_length: int = option(
         4, "screens that form a state", unit="screens", low=1, high=64, commands=TRAIN)
     history_padding: str = option(
@@ -147,7 +148,7 @@ class NetworkOptions:
         0.0, "step size at the end of its decay", low=0, high=10, commands=TRAIN,
         only={"learning_rate_schedule": ("linear", "exponential")})
     learning_rate_decay_steps: int = option(
-        50_000_000, "training steps over which the step size falls", unit="steps", low=1,
+        0, "training steps over which the step size falls (0: the whole run)", unit="steps", low=0,
         commands=TRAIN, only={"learning_rate_schedule": ("linear", "exponential")})
     learning_rate_schedule: str = option(
         "constant", "how the step size falls", choices=("constant", "linear", "exponential"),
@@ -226,13 +227,14 @@ class AgentOptions:
     """Agent."""
 
     exploration_rate_start: float = option(
-        1.0, "ε at the beginning of the decay", low=0, high=1, commands=TRAIN)
+        1.0, "ε at the beginning of the decay", low=0, high=1, commands=TRAIN, only=ONLINE)
     exploration_rate_end: float = option(
-        0.1, "ε at the end of the decay", low=0, high=1, commands=TRAIN)
+        0.1, "ε at the end of the decay", low=0, high=1, commands=TRAIN, only=ONLINE)
     exploration_decay_steps: int = option(
-        1_000_000, "training steps over which ε falls", unit="steps", low=0, commands=TRAIN)
+        1_000_000, "training steps over which ε falls", unit="steps", low=0, commands=TRAIN,
+        only=ONLINE)
     exploration_schedule: str = option(
-        "linear", "how ε falls", choices=("linear", "exponential"), commands=TRAIN)
+        "linear", "how ε falls", choices=("linear", "exponential"), commands=TRAIN, only=ONLINE)
     exploration_rate_test: float = option(0.05, "ε while testing and playing", low=0, high=1)
     train_frequency: int = option(
         4, "one update each this many steps", unit="steps", low=1, commands=TRAIN)
@@ -249,7 +251,7 @@ class RunOptions:
 
     random_steps: int = option(
         50_000, "random steps that fill the replay memory before learning", unit="steps", low=0,
-        commands=TRAIN, only={"offline": (False,)})
+        commands=TRAIN, only=ONLINE)
     train_steps: int = option(
         250_000, "training steps an epoch", unit="steps", low=0,
         commands=("train", "resume", "profile_train"))
@@ -363,9 +365,10 @@ class CommonOptions:
     """Common."""
 
     preset: str = option(
-        "nature", "defaults for all other options: DeepMind's 2015 code; the original simple_dqn's "
-        "choices; all variants together; games without screens, which get it by themselves; "
-        "tabular Q-learning", choices=("nature", "simple_dqn", "rainbow", "vector", "tabular"),
+        "nature", "all other defaults. nature: DeepMind's 2015 code. simple_dqn: the original "
+        "toolkit. rainbow: all variants. vector: a small network, by itself for games without "
+        "screens. tabular: Q-learning in a table",
+        choices=("nature", "simple_dqn", "rainbow", "vector", "tabular"),
         commands=("train", *PROFILE))
     random_seed: int = option(
         -1, "seed of every random generator (-1: a fresh one, which the results tell)",
@@ -391,7 +394,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         conv1_padding=0,
     ),
     # Hessel et al. 2018, table 1, but for quantiles (Dabney et al. 2018, QR-DQN-1) in the place of
-    # C51's fixed values. Frames are steps here: 20k and 8k for its 80k and 32k.
+    # C51's fixed values. Frames are steps here: 20k and 8k for its 80k and 32k. The ε of tests is
+    # Dopamine's.
     "rainbow": dict(
         double_q=True,
         dueling=True,
@@ -413,14 +417,13 @@ PRESETS: dict[str, dict[str, Any]] = {
     # A small network and a short run. Found on CartPole: returns of 20 steps made the difference,
     # then γ .995 and a batch of 128. A second thread only costs with networks as small as this.
     "vector": dict(
-        num_envs=4,
         history_length=1,
         hidden_layers=2,
         hidden_units=128,
         replay_size=50_000,
         random_steps=1_000,
         batch_size=128,
-        train_frequency=2,
+        train_frequency=3,
         target_steps=100,
         double_q=True,
         n_step=20,
@@ -428,7 +431,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         optimizer="adam",
         learning_rate=0.001,
         learning_rate_schedule="linear",
-        learning_rate_decay_steps=24_000,
         loss_reduction="mean",
         clip_error=0.0,
         min_reward=0.0,
@@ -436,9 +438,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         exploration_rate_end=0.03,
         exploration_decay_steps=2_000,
         exploration_rate_test=0.0,
-        train_steps=4_000,
+        train_steps=5_000,
         test_steps=4_000,
-        epochs=6,
+        epochs=4,
         threads=1,
     ),
     # The table of docs/algorithm.md: one linear layer, one-hot states, each step learnt once.
@@ -477,7 +479,8 @@ PROFILE_DEFAULTS: dict[str, dict[str, Any]] = {
     "profile_random": dict(replay_size=100_000, random_steps=10_000, random_seed=0),
 }
 
-PLAY_DEFAULTS: dict[str, Any] = dict(test_frame_cap=0)  # nobody is sent away after five minutes
+# Nobody is sent away after five minutes; what is kept of an Atari game is nearly two hours.
+PLAY_DEFAULTS: dict[str, Any] = dict(test_frame_cap=0, replay_size=100_000)
 
 # Where things lie and how they are shown is no part of what a run computes: these stay out of a
 # snapshot, so that equal runs have equal snapshots wherever they were started.
@@ -487,7 +490,6 @@ PLACES = frozenset(
         "record_screen_path",
         "record_sound_filename",
         "load_weights",
-        "load_experience",
         "save_weights_prefix",
         "csv_file",
         "overwrite",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from contextlib import AbstractContextManager
 from typing import Any
@@ -19,6 +20,8 @@ from simple_dqn.structures import Batch
 # The clipped TD error bounds what flows back, so a constant is enough to lift float16's small
 # gradients out of its underflow without reaching its overflow.
 FLOAT16_SCALE = 128.0
+
+MODAL = (torch.nn.modules.batchnorm._BatchNorm, torch.nn.modules.dropout._DropoutNd)
 
 # What each optimiser keeps for a parameter; a centred rmsprop also keeps grad_avg.
 SLOTS = {
@@ -73,6 +76,9 @@ class DeepQNetwork:
         self.network.eval()
         self.target_network = copy.deepcopy(network) if has_target_network else self.network
         self.target_network.requires_grad_(not has_target_network)
+
+        # A walk through all modules costs time, and only these know learning from predicting.
+        self._has_modes = any(isinstance(m, MODAL) for m in self.network.modules())
 
         params = list(self.network.parameters())
         self.optimizer: torch.optim.Optimizer
@@ -129,10 +135,12 @@ class DeepQNetwork:
         targets = returns[:, None] + discounts[:, None] * maxpostq  # [B, K]
 
         # Q(s, a; θ) of the actions that were taken
-        self.network.train()
+        if self._has_modes:
+            self.network.train()
         with self._precision():
             preq = self.network.distributions(states)  # [B, A, K]
-        self.network.eval()
+        if self._has_modes:
+            self.network.eval()
         q = _of_actions(preq, actions)  # [B, K]
 
         # δ = y − Q(s, a; θ), each target against each quantile. The error is clipped, not the
@@ -184,8 +192,9 @@ class DeepQNetwork:
 
     def _precision(self) -> AbstractContextManager[Any]:
         """Mixed precision, if it was asked for."""
-        dtype = getattr(torch, self.datatype)
-        return torch.autocast(self.device.type, dtype, enabled=self.datatype != "float32")
+        if self.datatype == "float32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, getattr(torch, self.datatype))
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(self.device, non_blocking=True)

@@ -33,8 +33,10 @@ class Environment(ABC):
         action_meanings: the name of each action, in the order of their numbers.
         observation_shape: shape of one observation, without lane and history.
         observation_dtype: uint8 for screens, float32 for vectors.
-        training: whether training's rules hold (a lost life is a terminal) or a test's (a frame
-            cap). The agent sets it at the start of a phase.
+        training: whether this is training; else a frame cap holds. The agent sets it at the start
+            of a phase.
+        remembered: whether what happens is learnt from, so that a lost life is a terminal. The
+            agent sets it, too.
         on_frame: called with the environment after each frame of the first game, also those
             inside a frame skip; what it shows and sounds like then is ``screen`` and ``sound``.
         frames_per_second: how fast the game runs in real time.
@@ -48,6 +50,7 @@ class Environment(ABC):
     observation_shape: tuple[int, ...]
     observation_dtype: np.dtype[Any]
     training: bool = True
+    remembered: bool = True
     on_frame: tuple[Callable[[Environment], None], ...] = ()
     frames_per_second: float = 60
     sound_rate: int = 0
@@ -227,7 +230,7 @@ class ALEEnvironment(Environment):
                 reward += self._emulate(lane, action)
                 game_over = ale.game_over()
                 life_lost = (
-                    self.training and self.life_loss_terminal and ale.lives() < self.lives[lane]
+                    self.remembered and self.life_loss_terminal and ale.lives() < self.lives[lane]
                 )
                 if left < 2 or game_over or life_lost:
                     self._grab(lane)

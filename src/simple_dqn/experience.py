@@ -2,7 +2,8 @@
 
 One safe file (see ``files``) holds the slots of a replay memory: actions, rewards, terminals and
 starts as they are, and the screens compressed: each as its difference to the one before, byte by
-byte, then all by zlib. Atari's screens hardly change, so 7 kB become 100 to 200 bytes.
+byte, then all by zlib. Atari's screens hardly change: 7 kB become 60 bytes in Breakout, 360 in
+Freeway.
 
 Nothing in it depends on the clock. It tells the game, its actions and the recipe that its screens
 were made by, and is only learnt from where they are the same.
@@ -68,6 +69,8 @@ def load_experience(path: Path, config: Config, game: str, environment: Environm
     shape, dtype = environment.observation_shape, environment.observation_dtype
     try:
         n = len(tensors["starts"])
+        if not n:
+            raise ValueError("nothing in it")
         screens = _decompress(tensors["screens"].numpy(), (n, *shape), dtype)
         arrays = {name: tensors[name].numpy() for name in Experience._fields[1:]}
         experience = Experience(screens, **arrays)
@@ -75,8 +78,10 @@ def load_experience(path: Path, config: Config, game: str, environment: Environm
             if array.shape != (n,) or array.dtype != kind:
                 raise ValueError("arrays of other sizes")
         actions = experience.actions
-        if not (n and experience.starts[0] and np.isfinite(experience.rewards).all()):
+        if not (n and experience.starts[0]):
             raise ValueError("no beginning")
+        if not np.isfinite(experience.rewards).all():
+            raise ValueError("a reward that is not finite")
         if actions.min() < 0 or actions.max() >= len(environment.action_meanings):
             raise ValueError("no such action")
     except (KeyError, TypeError, ValueError, zlib.error) as error:
@@ -101,10 +106,11 @@ def _origin(config: Config, game: str, environment: Environment) -> dict[str, An
 
 def _difference(theirs: Any, own: Any) -> str:
     """Say how two entries of ``_origin`` differ."""
-    if isinstance(own, Mapping) and isinstance(theirs, Mapping):
-        names = [name for name in own if theirs.get(name) != own[name]]
-        given = " ".join(f"--{name} {str(theirs.get(name)).lower()}" for name in names)
-        return f"it was played with {given}"
+    if type(own) is not type(theirs) or (isinstance(own, Mapping) and own.keys() != theirs.keys()):
+        return "it does not tell how it was played"
+    if isinstance(own, Mapping):
+        given = [f"--{n} {str(theirs[n]).lower():.20}" for n in own if theirs[n] != own[n]]
+        return f"it was played with {' '.join(given)}"
     texts = [" ".join(map(str, x)) if isinstance(x, list) else str(x) for x in (theirs, own)]
     return f"it was played with '{texts[0]:.80}', not '{texts[1]:.80}'"
 

@@ -82,7 +82,9 @@ def load_tensors(path: Path, kind: str, version: int) -> tuple[dict[str, Any], d
             if metadata["kind"] != kind:
                 raise UsageError(f"'{path}' is a {metadata['kind']}, not a {kind}")
             found = int(metadata["format_version"])
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+    except (
+        SafetensorError, OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError,
+    ) as error:  # fmt: skip
         detail = (
             str(error).splitlines()[0] if isinstance(error, SafetensorError) else "no such data"
         )

@@ -83,7 +83,10 @@ class GymEnvironment(Environment):
             raise UsageError(f"'{env_id}' has the action space {actions}; DQN needs a Discrete one")
         self.first_action = int(actions.start)
         meanings = getattr(game.unwrapped, "get_action_meanings", lambda: None)()
-        self.action_meanings = list(meanings or map(str, range(int(actions.n))))
+        numbers = list(map(str, range(int(actions.n))))
+        self.action_meanings = list(meanings or numbers)
+        if len(self.action_meanings) != len(numbers):  # a wrapper has changed them
+            self.action_meanings = numbers
 
         screen = is_screen(observations)
         if not screen and not (isinstance(observations, Box) and len(observations.shape) == 1):
@@ -138,6 +141,8 @@ class GymEnvironment(Environment):
         """Turn what Gymnasium shows in some lanes into our observations."""
         if self.observation_dtype == np.float32:
             self.last[lanes] = observations[lanes]
+            if not np.isfinite(self.last[lanes]).all():
+                raise UsageError(f"'{self.env_id}' gave an observation that is not finite")
         else:
             height, width = self.observation_shape
             for lane in np.flatnonzero(lanes):
@@ -149,9 +154,9 @@ class GymEnvironment(Environment):
         """See Environment."""
         with self._blaming("render"):
             screen: Any = self.games.envs[0].render()
-        if np.issubdtype(screen.dtype, np.floating):  # from 0 to 1, against Gymnasium's rules
-            screen = screen * 255
-        return np.array(screen, np.uint8)
+            if np.issubdtype(screen.dtype, np.floating):  # from 0 to 1, against Gymnasium's rules
+                screen = screen * 255
+            return np.array(screen, np.uint8)
 
     def _tell(self, first: bool) -> None:
         """Tell the listeners that the first game has gone on, if it has."""

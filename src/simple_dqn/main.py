@@ -18,7 +18,7 @@ from simple_dqn import __version__
 from simple_dqn.cli import COMMANDS, parse, top_level_help
 from simple_dqn.config import PROFILE_DEFAULTS
 from simple_dqn.errors import UsageError
-from simple_dqn.resolve import resolve
+from simple_dqn.resolve import check, resolve
 
 if TYPE_CHECKING:
     from simple_dqn.build import Run
@@ -67,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run_command(command, positionals, given, [command, *rest])
     except UsageError as error:
         logger.debug("where it happened:", exc_info=error)
-        print(f"simple-dqn: {' '.join(str(error).split())}", file=sys.stderr)
+        line = "".join(c if c.isprintable() else "?" for c in " ".join(str(error).split()))
+        print(f"simple-dqn: {line}", file=sys.stderr)
         return 2
     except ImportError as error:
         package = EXTRAS.get((error.name or "").partition(".")[0])
@@ -98,7 +99,7 @@ def run_command(
 ) -> None:
     """Run one command with its parsed arguments."""
     if command == "train":
-        resolve(given)  # a wrong value is said at once, before torch is loaded
+        check(given)  # a wrong value is said at once, before torch is loaded
         from simple_dqn.training import train
 
         train(positionals["game"], positionals["label"], given, command_line)

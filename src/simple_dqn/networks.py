@@ -108,16 +108,11 @@ class QNetwork(nn.Module):
         self.layers = nn.Sequential(*layers)
         self.noisy_layers = [m for m in self.layers.modules() if isinstance(m, NoisyLinear)]
         self.quantiles = quantiles
-        self.batch_norm = batch_norm
         self.apply(INITIALIZERS[weight_init])
 
     def forward(self, states: Tensor) -> Tensor:
         """Return Q-values, [B, A], of states [B, H, *shape], uint8 screens or float32 vectors."""
         return self.distributions(states).mean(dim=2)
-
-    def train(self, mode: bool = True) -> QNetwork:
-        """Only batch normalisation knows the difference; a walk through all modules costs time."""
-        return super().train(mode) if self.batch_norm else self
 
     def draw_noise(self, noisy: bool = True) -> None:
         """Draw new noise in all noisy layers; False: act by their means, as in a test."""

@@ -96,7 +96,9 @@ def log_row(row: dict[str, object]) -> None:
         if row["nr_games"]
         else "no game ended"
     )
-    line = "epoch {epoch} {phase}: {steps} steps, " + games + ", ε {last_exploration_rate:.3f}"
+    line = "epoch {epoch} {phase}: {steps} steps, " + games
+    if row["last_exploration_rate"] == row["last_exploration_rate"]:
+        line += ", ε {last_exploration_rate:.3f}"
     if row["meanq"] == row["meanq"]:
         line += ", mean max Q {meanq:.4g}"
     if row["phase"] == "train":

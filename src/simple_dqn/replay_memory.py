@@ -147,22 +147,29 @@ class ReplayMemory:
         self.filled[lanes] = np.minimum(self.filled[lanes] + 1, self.slots)
 
     def experience(self) -> Experience:
-        """Return all that is held, lane after lane, from the first whole episode of each on."""
-        pieces = []
-        for lane, filled in enumerate(self.filled):
-            slots = (self.cursors[lane] - filled + np.arange(filled)) % self.slots
-            first = np.flatnonzero(self.starts[lane, slots])[:1]
-            pieces += [lane * self.slots + slots[int(first[0]) :]] if len(first) else []
-        every = np.concatenate([*pieces, np.empty(0, np.int64)])
-        arrays = (self.screens, self.actions, self.rewards, self.terminals, self.starts)
-        return Experience(*(a.reshape(-1, *a.shape[2:])[every] for a in arrays))
+        """Return all that is held, lane after lane.
+
+        An episode whose beginning was overwritten begins with the oldest screen of it.
+        """
+        ages = [np.arange(filled) for filled in self.filled]
+        lanes = np.repeat(np.arange(self.num_envs), self.filled)
+        every = lanes, self._slots(lanes, np.concatenate(ages))
+        return Experience(
+            self.screens[every],
+            self.actions[every],
+            self.rewards[every],
+            self.terminals[every],
+            self.starts[every] | (np.concatenate(ages) == 0),
+        )
 
     def extend(self, experience: Experience) -> None:
-        """Append the episodes of ``experience``, each to the lane that holds least."""
+        """Append the episodes of ``experience``, each to the lane that was given least so far."""
+        given = self.filled.copy()
         lane = np.zeros(1, np.int64)
         for screen, action, reward, terminal, start in zip(*experience, strict=True):
             if start:
-                lane[0] = self.filled.argmin()
+                lane[0] = given.argmin()
+            given[lane] += 1
             self._write(lane, screen, action, reward, terminal, starts=bool(start))
 
     def sample(self, batch_size: int) -> Batch:

@@ -31,19 +31,16 @@ def resolve(given: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> 
     Raises:
         UsageError: an unknown option, a wrong type, a value out of range, a clash of two.
     """
+    check(base or {})
+    check(given)
     known = {f.name: (group, f, hint) for group, f, hint in options()}
-    for name in (*given, *(base or {})):
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=2)
-            also = f" (did you mean {' or '.join(near)}?)" if near else ""
-            raise UsageError(f"there is no option '{name}'{also}")
-
     values: dict[str, Any] = {name: f.default for name, (_, f, _) in known.items()}
     preset = given.get("preset", (base or {}).get("preset", values["preset"]))
     if base:
         values.update(base)
     elif preset in PRESETS:  # an unknown one is refused with its choices below
         values.update(PRESETS[preset])
+    defaults = dict(values)
     values.update(given)
 
     for name, (_, f, hint) in known.items():
@@ -51,7 +48,7 @@ def resolve(given: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> 
     _check_together(values, given)
     if values["random_seed"] == -1:
         values["random_seed"] = secrets.randbelow(2**31)
-    if base and (changes(given, base, "optimizer") or changes(given, base, "rmsprop_centered")):
+    if changes(given, defaults, "optimizer") or changes(given, defaults, "rmsprop_centered"):
         values["optimizer_epsilon"] = given.get("optimizer_epsilon", 0)
     if values["optimizer_epsilon"] == 0:
         centered = values["optimizer"] == "rmsprop" and values["rmsprop_centered"]
@@ -62,8 +59,20 @@ def resolve(given: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> 
     groups: dict[str, dict[str, Any]] = {}
     for name, (group, _, _) in known.items():
         groups.setdefault(group, {})[name] = values[name]
-    defaults = Config()
-    return Config(**{g: type(getattr(defaults, g))(**kw) for g, kw in groups.items()})
+    every = Config()
+    return Config(**{g: type(getattr(every, g))(**kw) for g, kw in groups.items()})
+
+
+def check(given: Mapping[str, Any]) -> None:
+    """Raise UsageError for an unknown option, a wrong type or a value out of range."""
+    known = {f.name: (f, hint) for _, f, hint in options()}
+    for name, value in given.items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=2)
+            also = f" (did you mean {' or '.join(near)}?)" if near else ""
+            raise UsageError(f"there is no option '{name}'{also}")
+        field, hint = known[name]
+        _check(name, value, field.metadata, hint)
 
 
 def changes(given: Mapping[str, Any], base: Mapping[str, Any], name: str) -> bool:
@@ -128,9 +137,14 @@ def _check_together(values: Mapping[str, Any], given: Mapping[str, Any]) -> None
         if values[f"{name}_schedule"] == "exponential" and min(values[start], values[end]) <= 0:
             raise UsageError(f"--{name}_schedule exponential needs --{start} and --{end} above 0")
     if values["optimizer"] == "adadelta" and values["learning_rate_schedule"] != "constant":
-        raise UsageError("--optimizer adadelta has no learning rate to schedule")
+        raise UsageError(
+            "--optimizer adadelta has no learning rate to schedule: "
+            "add --learning_rate_schedule constant"
+        )
     if values["play_games"] and values["display_screen"]:
         raise UsageError("--play_games plays unseen: play.sh shows its games")
+    if values["play_games"] and (given.get("load_experience") or given.get("offline")):
+        raise UsageError("--play_games learns nothing: leave --load_experience and --offline out")
     if values["noisy"] and not values["hidden_layers"]:
         raise UsageError("--noisy needs --hidden_layers of 1 or more")
     if values["batch_norm"] and values["batch_size"] == 1:

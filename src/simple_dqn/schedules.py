@@ -47,14 +47,16 @@ class Schedule(Callback):
             self.assign(self.value(agent.total_train_steps))
 
     def on_train(self, agent: Agent, errors: Any) -> None:
-        """Assign the number for the next step, also while learning offline."""
-        self.assign(self.value(agent.total_train_steps))
+        """Assign the number for the next step where there is no ``on_step``: offline."""
+        if agent.offline:
+            self.assign(self.value(agent.total_train_steps))
 
 
 class NoisyExploration(Callback):
     """Acts by noisy layers while training and by their means in tests (Fortunato et al. 2018).
 
-    Within a training phase each update draws new noise, which the steps until the next one act by.
+    Within a training phase each update draws new noise, which the steps until the next one act by;
+    where nothing is learnt yet, each step does.
 
     Args:
         draw_noise: told whether there is to be noise.
@@ -66,6 +68,11 @@ class NoisyExploration(Callback):
     def on_phase_start(self, agent: Agent) -> None:
         """Begin to act by noise, if the phase is one of training."""
         self.draw_noise(agent.phase in ("random", "train"))
+
+    def on_step(self, agent: Agent, step: Step) -> None:
+        """Draw for the next step, if no update does."""
+        if agent.phase == "random":
+            self.draw_noise(True)
 
     def on_phase_end(self, agent: Agent) -> None:
         """What is measured at the end of a phase is without noise."""

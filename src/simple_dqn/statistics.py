@@ -28,7 +28,7 @@ COLUMNS = (
     "average_reward",  # mean raw score of those games; nan if none ended
     "min_game_reward",
     "max_game_reward",
-    "last_exploration_rate",  # ε of the phase's last step
+    "last_exploration_rate",  # ε of the phase's last step; nan offline
     "total_train_steps",
     "replay_memory_count",  # transitions held
     "meanq",  # mean over held-out states of max Q; nan without such states
@@ -100,16 +100,18 @@ class Statistics(Callback):
 
     def on_train(self, agent: Agent, errors: Any) -> None:
         """Count the steps of learning offline, in which nobody acts."""
-        self.steps = agent.total_train_steps - self.steps_before
+        if agent.offline:
+            self.steps = agent.total_train_steps - self.steps_before
 
     def on_phase_end(self, agent: Agent) -> None:
         """Make the row of the phase and pass it on."""
         memory, network = agent.memory, agent.network
-        if agent.phase == "train":  # the steps after the last update, too
-            self.steps = agent.total_train_steps - self.steps_before
+        self.on_train(agent, None)  # the steps after the last update, too
         now = time.perf_counter()
-        if self.validation_states is None and memory is not None and memory.can_sample():
-            self.validation_states = memory.sample(self.validation_size).states
+        if self.validation_states is None and memory is not None and agent.phase != "play":
+            self.validation_states = (
+                memory.sample(self.validation_size).states if memory.can_sample() else None
+            )
         rewards = np.array(self.game_rewards)
         games = len(rewards)
         self.row = dict(
@@ -120,7 +122,7 @@ class Statistics(Callback):
             average_reward=float(rewards.mean()) if games else float("nan"),
             min_game_reward=float(rewards.min()) if games else float("nan"),
             max_game_reward=float(rewards.max()) if games else float("nan"),
-            last_exploration_rate=agent.exploration_rate,
+            last_exploration_rate=float("nan") if agent.offline else agent.exploration_rate,
             total_train_steps=agent.total_train_steps,
             replay_memory_count=memory.count if memory is not None else 0,
             meanq=self._meanq(agent),

@@ -87,13 +87,14 @@ def train(name: str, label: str, given: Given, command_line: list[str]) -> None:
         try:
             if config.run.random_steps and not config.run.offline:
                 run.agent.play_random(config.run.random_steps)
-        except BaseException as error:  # no row yet: nothing is to stand in the next run's way
-            Path(config.run.csv_file).unlink(missing_ok=True)
-            record_path(config).unlink(missing_ok=True)
-            if isinstance(error, KeyboardInterrupt):
-                raise KeyboardInterrupt("; nothing is left of this run") from None
+            train_epochs(run, latest=None)
+        except BaseException as error:
+            if not run.statistics.row:  # nothing is to stand in the next run's way
+                Path(config.run.csv_file).unlink(missing_ok=True)
+                record_path(config).unlink(missing_ok=True)
+                if isinstance(error, KeyboardInterrupt):
+                    raise KeyboardInterrupt("; nothing is left of this run") from None
             raise
-        train_epochs(run, latest=None)
 
 
 def resume(path: Path, given: Given, command_line: list[str]) -> None:
@@ -147,16 +148,17 @@ def fill_memory(run: Run) -> None:
     Raises:
         UsageError: a file cannot be learnt from here; ``--offline`` has nothing to learn from.
     """
-    files, memory = run.config.run.load_experience, run.agent.memory
+    files, memory, loaded = run.config.run.load_experience, run.agent.memory, 0
     if memory is None:
         return
     for file in files:
         experience = load_experience(Path(file), run.config, run.game, run.environment)
         memory.extend(experience)
         steps = len(experience.starts) - int(experience.starts.sum())
+        loaded += steps
         logger.info("loaded %d steps from %s", steps, file)
-        if memory.filled.max() == memory.slots:
-            logger.warning("--replay_size %d holds only the latest", memory.num_envs * memory.slots)
+    if memory.count < loaded:
+        logger.warning("the replay memory holds only %d of them: --replay_size", memory.count)
     if run.config.run.offline and not memory.can_sample():
         raise UsageError("--offline learns from --load_experience FILE: there is nothing else")
 

@@ -28,8 +28,7 @@ def make(spec: str, base: type[T], option: str, *args: Any, **kwargs: Any) -> T:
     where = f"--{option} {spec}"
     if not (module_name and class_name):
         raise UsageError(f"{where}: name a class as module:Class")
-    if "" not in sys.path:
-        sys.path.insert(0, "")
+    see_current_folder()
     try:
         found: Any = importlib.import_module(module_name)
     except Exception as error:  # the user's module may raise anything
@@ -51,3 +50,9 @@ def make(spec: str, base: type[T], option: str, *args: Any, **kwargs: Any) -> T:
     except Exception as error:
         raise UsageError(f"{where}: cannot be made: {type(error).__name__}: {error}") from error
     return made
+
+
+def see_current_folder() -> None:
+    """Let modules in the current folder be imported, too."""
+    if "" not in sys.path:
+        sys.path.insert(0, "")

@@ -16,20 +16,18 @@ from simple_dqn.build import (
     show_and_record,
     title,
 )
-from simple_dqn.config import PLAY_DEFAULTS
+from simple_dqn.config import PLAY_DEFAULTS, Config
 from simple_dqn.errors import UsageError
 from simple_dqn.experience import save_experience
 from simple_dqn.files import require_writable
 from simple_dqn.resolve import resolve
-from simple_dqn.snapshot import load_snapshot
+from simple_dqn.snapshot import Snapshot, load_snapshot
 from simple_dqn.watch.display import open_display, signals_unwind
 from simple_dqn.watch.player import NewGame, Player, Quit
 from simple_dqn.watch.recorder import Film, Gif, Video, unfinished
 from simple_dqn.watch.sound import open_speaker
 
 Given = dict[str, Any]  # the options that the user gave
-
-EXPERIENCE_SIZE = 100_000  # slots kept of what is played: nearly two hours of an Atari game
 
 
 def play(what: str, given: Given) -> None:
@@ -40,63 +38,92 @@ def play(what: str, given: Given) -> None:
         game, rom = find_snapshots_game(snapshot, given.get("environment", ""))
     else:
         given["environment"], game, rom = find_game(what, given.get("environment", "auto"))
-    if rom and given.get("display") != "none":
-        given = {**PLAY_DEFAULTS, **given}
-    if given.get("save_experience"):
-        given = {**given, "replay_size": EXPERIENCE_SIZE}
-    config = resolve(given, snapshot.config if snapshot else None)
+    if not given.get("save_experience"):
+        for name in ("life_loss_terminal", "replay_size", "overwrite"):
+            if name in given:
+                raise UsageError(f"--{name} has no effect without --save_experience: leave it out")
+    defaults = dict(PLAY_DEFAULTS)
+    if not rom or given.get("display") == "none":
+        del defaults["test_frame_cap"]
+    config = resolve({**defaults, **given}, snapshot.config if snapshot else None)
     lines: list[str] = []  # what is said at the end
+    keeping = require_new_experience(config)
     shown = config.watch.display != "none"
-    experience = Path(config.watch.save_experience)
-    if config.watch.save_experience:
-        if experience.exists() and not config.run.overwrite:
-            raise UsageError(f"'{experience}' exists: give another name, or --overwrite")
-        require_writable(experience.parent, "save_experience")
-    with build(config, game, rom, bool(config.watch.save_experience), shown) as run:
-        if config.watch.save_experience:
-            run.resources.callback(keep_experience, experience, run, lines)
-        if snapshot:
-            go_on(run, snapshot)
-        display = open_display(config.watch.display, title(run))
-        if display is None and not snapshot:
-            raise UsageError("without a snapshot you play yourself: that needs a --display")
-        if display is None and not config.watch.games:
-            raise UsageError("--games 0 ends with Esc, so it needs a --display")
-        player = None
-        if display is not None:
-            rate = run.environment.sound_rate if config.watch.sound else 0
-            player = Player(run.agent, display, open_speaker(rate), has_network=bool(snapshot))
-            run.resources.callback(player.close)
-            run.agent.callbacks[:] = [run.statistics, player]  # no live line, no log lines
-            run.statistics.on_row = ()
-
-        def tell(score: float, early: str = "") -> None:
-            who = " and ".join(sorted(player.players)) if player else "the network"
-            number = len(lines) + 1
-            lines.append(f"{game}, game {number}: score {score:g} by {who}{early}")
-
-        run.statistics.on_row += (lambda row: tell(row["average_reward"]),)
-        try:
-            while not config.watch.games or len(lines) < config.watch.games:
-                with contextlib.suppress(NewGame):
-                    run.agent.play(1)
-        except (Quit, KeyboardInterrupt):
-            if player and not player.over:
-                tell(player.score, early=", left early")
-    for line in lines:
-        print(line)
+    try:
+        with (
+            signals_unwind() if keeping else contextlib.nullcontext(),
+            build(config, game, rom, keeping, shown) as run,
+        ):
+            play_games(run, snapshot, lines)
+    finally:
+        for line in lines:
+            print(line)
 
 
-def keep_experience(path: Path, run: Run, lines: list[str]) -> None:
+def require_new_experience(config: Config) -> bool:
+    """Return whether experience is to be saved.
+
+    Raises:
+        UsageError: there is something else in its place.
+    """
+    path = Path(config.watch.save_experience)
+    if not config.watch.save_experience:
+        return False
+    if path.is_dir():
+        raise UsageError(f"--save_experience '{path}' is a folder: add a file's name")
+    if path.suffix == ".safetensors":
+        raise UsageError(f"--save_experience '{path}' is a snapshot's name: take .experience")
+    if path.exists() and not config.run.overwrite:
+        raise UsageError(f"'{path}' exists: give another name, or --overwrite")
+    require_writable(path.parent, "save_experience")
+    return True
+
+
+def play_games(run: Run, snapshot: Snapshot | None, lines: list[str]) -> None:
+    """Play and show the games of ``play``; ``lines`` gets what is to be said at the end."""
+    config = run.config
+    if snapshot:
+        go_on(run, snapshot)
+    display = open_display(config.watch.display, title(run))
+    if display is None and not snapshot:
+        raise UsageError("without a snapshot you play yourself: that needs a --display")
+    if display is None and not config.watch.games:
+        raise UsageError("--games 0 ends with Esc, so it needs a --display")
+    if config.watch.save_experience:  # after the display has been closed
+        run.resources.callback(keep_experience, run, lines)
+    player = None
+    if display is not None:
+        rate = run.environment.sound_rate if config.watch.sound else 0
+        player = Player(run.agent, display, open_speaker(rate), has_network=bool(snapshot))
+        run.resources.callback(player.close)
+        run.agent.callbacks[:] = [run.statistics, player]  # no live line, no log lines
+        run.statistics.on_row = ()
+
+    def tell(score: float, early: str = "") -> None:
+        who = " and ".join(sorted(player.players)) if player else "the network"
+        number = len(lines) + 1
+        lines.append(f"{run.game}, game {number}: score {score:g} by {who}{early}")
+
+    run.statistics.on_row += (lambda row: tell(row["average_reward"]),)
+    try:
+        while not config.watch.games or len(lines) < config.watch.games:
+            with contextlib.suppress(NewGame):
+                run.agent.play(1)
+    except (Quit, KeyboardInterrupt):
+        if player and not player.over:
+            tell(player.score, early=", left early")
+
+
+def keep_experience(run: Run, lines: list[str]) -> None:
     """Write what was played to be learnt from, however the game ended."""
     assert run.agent.memory is not None
-    played = run.agent.memory.experience()
+    path, played = Path(run.config.watch.save_experience), run.agent.memory.experience()
     steps = len(played.starts) - int(played.starts.sum())
     if not steps:
         lines.append(f"nothing was played, so there is no {path}")
         return
     save_experience(path, played, run.config, run.game, run.environment)
-    full = ", the latest" if run.agent.memory.filled.max() == EXPERIENCE_SIZE else ""
+    full = ", the latest" if run.agent.memory.filled.max() == run.agent.memory.slots else ""
     lines.append(f"{path}: {steps} steps{full}, for train.sh --load_experience")
 
 
