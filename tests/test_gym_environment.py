@@ -8,7 +8,7 @@ from gymnasium import spaces
 from simple_dqn.environment import shrink
 from simple_dqn.errors import UsageError
 from simple_dqn.gym_environment import GymEnvironment
-from tests.test_end_to_end import refuse
+from simple_dqn.main import main
 
 
 def make(env_id, num_envs=1, seed=1, size=84) -> GymEnvironment:
@@ -266,5 +266,6 @@ def test_an_environment_that_fails_is_named(monkeypatch, failing, message):
 
 def test_a_run_that_fails_before_its_first_row_leaves_nothing(in_tmp, capsys, monkeypatch):
     monkeypatch.setattr(Broken, "failing", "reward")
-    refuse(capsys, ["train", "Broken-v0", "--log_level", "ERROR"], "gave the reward nan")
+    assert main(["train", "Broken-v0"]) == 2
+    assert "'Broken-v0' gave the reward nan" in capsys.readouterr().err.splitlines()[-1]
     assert not any(in_tmp.rglob("*.*"))
