@@ -72,7 +72,7 @@ def simple_dqn(*arguments: str) -> str:
     """Run a command; return what it printed."""
     folder = str(Path(__file__).parent)  # of the callback
     return subprocess.run(
-        [sys.executable, "-m", "simple_dqn", *arguments, "--log_level", "WARNING"],
+        [sys.executable, "-m", "simple_dqn", *arguments, "--log_level", "ERROR"],
         env={**os.environ, "PYTHONPATH": folder}, check=True, stdout=subprocess.PIPE, text=True,
     ).stdout  # fmt: skip
 
