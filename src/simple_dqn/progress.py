@@ -65,7 +65,8 @@ class Progress(Callback):
         total = agent.phase_steps or agent.phase_games
         elapsed = max(now - stats.phase_start_time, 1e-9)
         score = f"score {np.mean(stats.game_rewards):.1f}" if stats.game_rewards else "no game yet"
-        rate, epsilon = stats.steps / elapsed, f"ε {agent.exploration_rate:.3f}"
+        rate = stats.steps / elapsed
+        epsilon = "offline" if agent.offline else f"ε {agent.exploration_rate:.3f}"
         if self.bar is not None:
             self.bar.set_description_str(
                 f"epoch {stats.epoch} {agent.phase}: {rate:.0f} steps/s, {epsilon}, {score}",
