@@ -89,3 +89,12 @@ def test_help_waits_for_no_heavy_package():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout.splitlines()[-1] == "[]"
+
+
+def test_several_files_at_once_or_one_after_the_other():
+    positionals, given = parse("train", ["pong", "x", "--load_experience", "a", "b"])
+    assert (positionals["label"], given) == ("x", {"load_experience": ["a", "b"]})
+    _, given = parse(
+        "train", ["--load_experience", "a", "--load-experience=b", "--epochs=1", "pong"]
+    )
+    assert given == {"load_experience": ["a", "b"], "epochs": 1}

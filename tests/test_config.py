@@ -121,3 +121,11 @@ def test_another_optimiser_gets_its_own_epsilon_also_on_resume():
     assert resolve({"optimizer": "adam"}, base).network.optimizer_epsilon == 1e-8
     assert resolve({"rmsprop_centered": False}, base).network.optimizer_epsilon == 1e-6
     assert resolve({"optimizer": "rmsprop"}, base).network.optimizer_epsilon == 0.01
+
+
+def test_another_optimiser_than_the_presets_brings_its_own_epsilon():
+    assert resolve({"preset": "rainbow"}).network.optimizer_epsilon == 1.5e-4
+    assert resolve({"preset": "rainbow", "optimizer": "rmsprop"}).network.optimizer_epsilon == 0.01
+    given = {"preset": "rainbow", "optimizer": "rmsprop", "optimizer_epsilon": 0.5}
+    assert resolve(given).network.optimizer_epsilon == 0.5
+    assert resolve({"optimizer": "sgd"}).network.optimizer_epsilon == 0

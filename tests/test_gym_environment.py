@@ -269,3 +269,27 @@ def test_a_run_that_fails_before_its_first_row_leaves_nothing(in_tmp, capsys, mo
     assert main(["train", "Broken-v0"]) == 2
     assert "'Broken-v0' gave the reward nan" in capsys.readouterr().err.splitlines()[-1]
     assert not any(in_tmp.rglob("*.*"))
+
+
+def test_the_actions_are_those_of_the_space_whatever_the_game_inside_says():
+    def two_actions():
+        game = gymnasium.make("ALE/Pong-v5")
+        return gymnasium.wrappers.TransformAction(game, lambda a: a + 2, spaces.Discrete(2))
+
+    gymnasium.register("TwoPong-v0", two_actions)
+    env = make("TwoPong-v0")
+    env.restart()
+    assert env.action_meanings == ["0", "1"]
+    assert env.act(np.array([1])).observations.shape == (1, 84, 84)
+
+
+def test_a_module_in_the_current_folder_is_found(in_tmp, capsys):
+    module = """
+import gymnasium
+from gymnasium.envs.classic_control import CartPoleEnv
+gymnasium.register("Local-v0", CartPoleEnv)
+"""
+    (in_tmp / "own_games.py").write_text(module)
+    options = ["--random_steps", "50", "--train_steps", "20", "--test_steps", "20", "--epochs", "1"]
+    assert main(["train", "own_games:Local-v0", *options]) == 0
+    assert (in_tmp / "results/own_games-Local-v0.csv").exists()
