@@ -6,6 +6,7 @@ Each object takes explicit values, not the whole configuration, and none knows w
 from __future__ import annotations
 
 import contextlib
+import difflib
 import logging
 import re
 from dataclasses import dataclass, field
@@ -81,8 +82,10 @@ def find_game(name: str, kind: str) -> tuple[str, str, Path | None]:
             hint = " or ".join(near)
             raise UsageError(f"'{name}' is no Gymnasium id: did you mean {hint}?") from None
         if kind == "auto" and re.search(r"-v\d+$", name):
+            near = difflib.get_close_matches(name, gymnasium.registry, n=2, cutoff=0.75)
+            hint = f"did you mean {' or '.join(near)}? O" if near else "o"
             raise UsageError(
-                f"'{name}' is no Gymnasium id here: one of another package is named module:id"
+                f"'{name}' is no Gymnasium id here: {hint}ne of another package is named module:id"
             ) from None
         raise
 
@@ -283,6 +286,11 @@ def make_environment(
         needed = ("num_envs", "action_meanings", "observation_shape", "observation_dtype")
         if lacks := [name for name in needed if not hasattr(environment, name)]:
             raise UsageError(f"{env.environment} lacks the attribute {' and '.join(lacks)}")
+        if environment.observation_dtype not in (np.uint8, np.float32):
+            dtype = environment.observation_dtype
+            raise UsageError(
+                f"{env.environment}: observation_dtype is uint8 or float32, not {dtype}"
+            )
         if shown and type(environment).screen is Environment.screen:
             raise UsageError(f"{env.environment} cannot be shown: it has no method 'screen'")
         return environment

@@ -279,7 +279,8 @@ class RunOptions:
     load_weights: str = option(
         "", "start from the weights of this snapshot", commands=("train",))
     load_experience: tuple[str, ...] = option(
-        (), "fill the replay memory with what play.sh has saved", commands=("train", "resume"))
+        (), "fill the replay memory with what play.sh has saved; give it after game and label",
+        commands=("train", "resume"))
     offline: bool = option(
         False, "learn from --load_experience alone: nobody acts in training",
         commands=("train", "resume"))

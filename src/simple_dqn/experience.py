@@ -31,7 +31,7 @@ CHUNK = 1000  # slots that are compressed at once
 MOST_ZLIB = 1040  # zlib shrinks nothing more than this many times
 
 # What made the observations and what the actions did; for other than Atari games that is their own
-# affair, but for the size of a screen.
+# affair, but for how a screen shrinks.
 RECIPE = (
     "frame_skip",
     "repeat_action_probability",
@@ -40,8 +40,11 @@ RECIPE = (
     "game_difficulty",
     "color_averaging",
     "resize",
+    "screen_width",
+    "screen_height",
     "life_loss_terminal",
 )
+OF_SCREENS = ("resize", "screen_width", "screen_height")
 
 
 def save_experience(
@@ -94,13 +97,13 @@ def _origin(config: Config, game: str, environment: Environment) -> dict[str, An
     options = config.to_dict()
     kind = options["environment"]
     screens = environment.observation_dtype == np.uint8
-    recipe = RECIPE if kind == "ale" else ("resize",) if kind == "gym" and screens else ()
+    recipe = RECIPE if kind == "ale" else OF_SCREENS if kind == "gym" and screens else ()
     return dict(
         environment=kind,
         game=game,
         action_meanings=environment.action_meanings,
-        observation=[environment.observation_dtype.name, *environment.observation_shape],
         recipe={name: options[name] for name in recipe},
+        observation=[environment.observation_dtype.name, *environment.observation_shape],
     )
 
 

@@ -66,7 +66,8 @@ class GymEnvironment(Environment):
                 **drawing,
             )  # fmt: skip
         except Exception as error:  # its module is the user's and may raise anything
-            hint = "" if ":" in env_id else " (another package's is named module:id)"
+            unknown = ":" not in env_id and isinstance(error, gymnasium.error.UnregisteredEnv)
+            hint = " (another package's is named module:id)" if unknown else ""
             raise UsageError(f"'{env_id}' cannot be made by Gymnasium{hint}: {error}") from error
         self.env_id = env_id
         self.num_envs = num_envs

@@ -152,6 +152,9 @@ def fill_memory(run: Run) -> None:
     if memory is None:
         return
     for file in files:
+        if not Path(file).is_file():
+            raise UsageError(f"--load_experience: there is no file '{file}'")
+    for file in files:
         experience = load_experience(Path(file), run.config, run.game, run.environment)
         memory.extend(experience)
         steps = len(experience.starts) - int(experience.starts.sum())

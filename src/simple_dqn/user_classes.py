@@ -28,6 +28,8 @@ def make(spec: str, base: type[T], option: str, *args: Any, **kwargs: Any) -> T:
     where = f"--{option} {spec}"
     if not (module_name and class_name):
         raise UsageError(f"{where}: name a class as module:Class")
+    if "/" in module_name or module_name.endswith(".py"):
+        raise UsageError(f"{where}: name the module as 'import' would, no folder, no .py")
     see_current_folder()
     try:
         found: Any = importlib.import_module(module_name)
