@@ -212,7 +212,8 @@ def test_training_goes_on_from_what_was_played(there):
     ("arguments", "message"),
     [
         (["train", "breakout", *SMALL, "--load_experience", "pong.experience"], "not 'breakout'"),
-        (["train", "pong", "x", "--load_experience", "pong.experience"], "--screen_width 36 --screen_height 36"),
+        (["train", "pong", "x", "--load_experience", "pong.experience"],
+         "--screen_width 36 --screen_height 36"),
         (["train", "pong", "x", "--load_experience", "none"], "there is no file 'none'"),
         (["train", "pong", "x", "--load_experience"], "expected at least one argument"),
         (["train", "pong", "x", *SMALL[2:], "--offline"], "learns from --load_experience"),
