@@ -39,7 +39,7 @@ def test_the_page_holds_the_examples_and_they_are_short():
 
 def test_catch_is_learnt_by_the_command_of_the_page(here, capsys):
     command = re.search(r"train\.sh (catch .*)", DOC)[1].split()
-    assert main(["train", *command]) == 0
+    assert main(["train", *command, "--train_steps", "3000", "--test_steps", "900"]) == 0
     assert float(rows("results/catch.csv")[-1]["average_reward"]) > 0.5
     snapshot = "snapshots/catch_1.safetensors"
     arguments = ["--environment", "catch:Catch", "--test_games", "20"]
