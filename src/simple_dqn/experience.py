@@ -81,7 +81,7 @@ def load_experience(path: Path, config: Config, game: str, environment: Environm
             if array.shape != (n,) or array.dtype != kind:
                 raise ValueError("arrays of other sizes")
         actions = experience.actions
-        if not (n and experience.starts[0]):
+        if not experience.starts[0]:
             raise ValueError("no beginning")
         if not np.isfinite(experience.rewards).all():
             raise ValueError("a reward that is not finite")

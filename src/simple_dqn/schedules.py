@@ -56,7 +56,7 @@ class NoisyExploration(Callback):
     """Acts by noisy layers while training and by their means in tests (Fortunato et al. 2018).
 
     Within a training phase each update draws new noise, which the steps until the next one act by;
-    where nothing is learnt yet, each step does.
+    when a resumed run refills its memory, each step does.
 
     Args:
         draw_noise: told whether there is to be noise.
@@ -70,8 +70,8 @@ class NoisyExploration(Callback):
         self.draw_noise(agent.phase in ("random", "train"))
 
     def on_step(self, agent: Agent, step: Step) -> None:
-        """Draw for the next step, if no update does."""
-        if agent.phase == "random":
+        """Draw for the next step, if it acts by the network and no update draws."""
+        if agent.phase == "random" and agent.exploration_rate < 1:
             self.draw_noise(True)
 
     def on_phase_end(self, agent: Agent) -> None:

@@ -176,7 +176,6 @@ def open_outputs(run: Run, keep_until_epoch: int | None) -> tuple[Callable[[Row]
     Raises:
         UsageError: an existing CSV file is not ours, or TensorBoard is not installed.
     """
-
     folder = run.config.run.tensorboard
     boards = (TensorBoard(folder),) if folder else ()
     csv_file = CSVFile(Path(run.config.run.csv_file), keep_until_epoch)
@@ -194,7 +193,6 @@ def train_epochs(run: Run, latest: Path | None) -> None:
         run: what to train.
         latest: the snapshot that it goes on from, for the advice after an interruption.
     """
-
     config, environment = run.config, run.environment
     try:
         for epoch in range(config.run.start_epoch + 1, config.run.epochs + 1):
