@@ -57,7 +57,9 @@ def run(seed: int) -> dict[str, Any]:
     simple_dqn(*train, "--overwrite", "--callback", "cartpole:Episodes")
     seconds = time.perf_counter() - start
     best = "snapshots/CartPole-v1_best.safetensors"
-    told = simple_dqn("test", best, "--test_games", "100", "--num_envs", "20", "--random_seed", "0")
+    told = simple_dqn(
+        "test", best, "--test_games", "100", "--test_envs", "20", "--random_seed", "0"
+    )
     match = re.search(r"mean ([\d.]+)", told)
     assert match
     scores = json.loads(Path("episodes.json").read_text())

@@ -1,90 +1,175 @@
-"""Our training against Stable-Baselines3's DQN: same game, batch, update frequency and machine.
+"""Our speed against that of other DQNs, in training and in evaluation, on one machine.
 
-    python benchmarks/peers.py [--game breakout] [--rounds 3] [--json FILE]
+    python benchmarks/peers.py [--game breakout] [--rounds 3] [--phases train test] [--json FILE]
 
-The peer is installed into an environment of its own, benchmarks/.venv, on first use. The two run in
-turn, each in a fresh process; both step one game with frame skip 4, learn a batch of 32 each 4
-steps and explore at ε .1. Medians and their ratio count, not single figures.
+Stable-Baselines3, Tianshou and a plain PyTorch loop do the work that we do: one game with frame
+skip 4, the network of the Nature paper, batches of 32, an update each 4 steps, ε .1, float32 on the
+CPU with PyTorch's own choice of threads. In evaluation each plays in the way its documentation
+shows; where that allows several games at a time, the fastest way counts and is named below the
+table. Each figure comes from a process of its own, all take turns over the rounds, and medians and
+their ratios count, not single figures. A ratio is to the fastest peer; that over the rounds is to
+the fastest peer of the same round.
+
+The peers are no dependencies of the project: nothing in src imports them, pyproject.toml names none
+of them, and they live in an environment of their own, benchmarks/.venv, made on first use from the
+exact versions in `PACKAGES` (Python 3.11 or newer). Only the peer_*.py scripts run there, as
+processes. After a change of `PACKAGES` remove benchmarks/.venv.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import platform
 import statistics
 import subprocess
 import sys
 import venv
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 PEER_VENV = HERE / ".venv"
-PEERS = ["stable-baselines3==2.9.2", "ale-py==0.12.1", "torch==2.13.0", "opencv-python-headless"]
+PACKAGES = [
+    "stable-baselines3==2.9.2", "tianshou==2.0.1", "gymnasium==1.4.0", "ale-py==0.12.1",
+    "torch==2.13.0", "numpy==2.4.6", "opencv-python-headless==5.0.0.93",
+]  # fmt: skip
 
-# Runs in the peer's environment: the clock starts after the first 400 learning steps.
-STABLE_BASELINES3 = """
-import sys, time
-import ale_py, gymnasium
-from stable_baselines3 import DQN
-from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.env_util import make_atari_env
-from stable_baselines3.common.vec_env import VecFrameStack
-gymnasium.register_envs(ale_py)
-start, warm_up, steps = 1000, 400, 2000
-class Clock(BaseCallback):
-    def _on_step(self):
-        if self.num_timesteps == start + warm_up:
-            self.began = time.perf_counter()
-        return True
-game = "".join(word.capitalize() for word in sys.argv[1].split("_"))
-env = VecFrameStack(make_atari_env(f"{game}NoFrameskip-v4", n_envs=1, seed=1), 4)
-model = DQN("CnnPolicy", env, buffer_size=20_000, learning_starts=start, batch_size=32,
-            train_freq=4, gradient_steps=1, target_update_interval=10_000, learning_rate=1e-4,
-            exploration_initial_eps=.1, exploration_final_eps=.1, device="cpu")
-clock = Clock()
-model.learn(start + warm_up + steps, callback=clock)
-print(steps / (time.perf_counter() - clock.began))
-"""
+OURS = {  # name: options of simple-dqn train
+    "simple_dqn nature": ["--preset", "nature", "--backend", "cpu"],
+}
+PEERS = {  # name: script, called with the game and the phase
+    "stable-baselines3": "peer_stable_baselines3.py",
+    "tianshou": "peer_tianshou.py",
+    "plain pytorch": "peer_plain_pytorch.py",
+}
+PHASES = {"train": "training", "test": "evaluation"}
+
+Measurement = dict[str, Any]  # "steps_per_second" and more, or "failed"
 
 
 def peer_python() -> Path:
-    """Return the interpreter of the peer's environment; install it if it is missing."""
+    """Return the interpreter of the peers' environment; install it if it is missing."""
     python = PEER_VENV / "bin" / "python"
     if not (PEER_VENV / "installed").exists():
         venv.create(PEER_VENV, with_pip=True, clear=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *PEERS], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
         (PEER_VENV / "installed").touch()
     return python
 
 
+def commands(phase: str, game: str) -> dict[str, list[str]]:
+    """Return the command that measures `phase`, by name: ours, then the peers'."""
+    throughput = [sys.executable, str(HERE / "throughput.py"), "--phase", phase, "--game", game]
+    ours = {name: [*throughput, "--", *options] for name, options in OURS.items()}
+    python = str(peer_python())
+    peers = {name: [python, str(HERE / script), game, phase] for name, script in PEERS.items()}
+    return {**ours, **peers}
+
+
+def measure(command: list[str]) -> Measurement:
+    """Run `command` and return the JSON of its last line, or why there is none."""
+    result = subprocess.run(command, capture_output=True, text=True)
+    try:
+        if result.returncode == 0:
+            found: Measurement = json.loads(result.stdout.splitlines()[-1])
+            return {**found, "steps_per_second": float(found["steps_per_second"])}
+    except (IndexError, KeyError, TypeError, ValueError):
+        return {"failed": "no figure on the last line of its output"}
+    complaints = result.stderr.split("\n")
+    last = next((line.strip() for line in reversed(complaints) if line.strip()), "")
+    return {"failed": last or f"exit status {result.returncode}"}
+
+
+def rate(measurement: Measurement) -> float | None:
+    """Return the steps per second of a measurement, None where it failed."""
+    return measurement.get("steps_per_second")
+
+
+def table(found: dict[str, list[Measurement]]) -> list[str]:
+    """Return the lines of one phase's table; `found` has the measurements round by round."""
+    rates = {name: [rate(one) for one in runs] for name, runs in found.items()}
+    medians = {
+        name: statistics.median(good)
+        for name, each in rates.items()
+        if (good := [one for one in each if one is not None])
+    }
+    best_median = max((medians[name] for name in PEERS if name in medians), default=None)
+    rounds = zip(*(rates[name] for name in PEERS), strict=True)
+    best = [max((one for one in each if one is not None), default=None) for each in rounds]
+
+    lines = [
+        f"{'':20}{'steps/s':>10}{'lowest':>10}{'highest':>10}{'ratio':>8}{'over the rounds':>18}"
+    ]
+    for name, each in rates.items():
+        good = [one for one in each if one is not None]
+        if good:
+            line = f"{name:20}{medians[name]:10.0f}{min(good):10.0f}{max(good):10.0f}"
+            if best_median is not None:
+                ratios = [one / top for one, top in zip(each, best, strict=True) if one and top]
+                span = f"{min(ratios):.2f}–{max(ratios):.2f}" if ratios else ""
+                line += f"{medians[name] / best_median:8.2f}{span:>18}"
+            lines.append(line)
+        failures = [one["failed"] for one in found[name] if "failed" in one]
+        if failures:
+            lines.append(f"{name:20}failed {len(failures)} of {len(each)}: {failures[-1]}")
+    return lines + notes(found)
+
+
+def notes(found: dict[str, list[Measurement]]) -> list[str]:
+    """Return a line for each peer that has several ways: the median of each."""
+    lines = []
+    for name, runs in found.items():
+        several = [one["ways"] for one in runs if len(one.get("ways", ())) > 1]
+        if several:
+            ways = {way: statistics.median(each[way] for each in several) for way in several[0]}
+            figures = ", ".join(f"{way} {median:.0f}" for way, median in ways.items())
+            lines.append(f"{name}, steps/s by the way it plays: {figures}; the fastest counts")
+    return lines
+
+
+def cpu_model() -> str:
+    """Return the processor's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
 def main() -> None:
-    """Run both in turn, print the table, write the JSON."""
+    """Run all in turn, print a table for each phase, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--game", default="breakout")
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each")
+    parser.add_argument("--phases", nargs="+", choices=PHASES, default=list(PHASES))
     parser.add_argument("--json", type=Path, help="write the figures into this file")
     args = parser.parse_args()
 
-    throughput = [sys.executable, str(HERE / "throughput.py"), "--phase", "train"]
-    commands = {
-        "simple_dqn": [*throughput, "--game", args.game, "--", "--backend", "cpu"],
-        "stable-baselines3": [str(peer_python()), "-c", STABLE_BASELINES3, args.game],
-    }
-    rates: dict[str, list[float]] = {name: [] for name in commands}
-    for _ in range(args.rounds):
-        for name, command in commands.items():
-            result = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-            last = json.loads(result.stdout.splitlines()[-1])
-            rates[name].append(last if isinstance(last, float) else last["steps_per_second"])
-
-    peer = statistics.median(rates["stable-baselines3"])
-    print(f"{args.game}, training, float32, two in turn, {args.rounds} rounds")
-    print(f"{'':20}{'steps/s':>10}{'lowest':>10}{'highest':>10}{'ratio':>8}")
-    for name, found in rates.items():
-        median = statistics.median(found)
-        print(f"{name:20}{median:10.0f}{min(found):10.0f}{max(found):10.0f}{median / peer:8.2f}")
+    machine = {"cpu": cpu_model(), "cores": os.cpu_count(), "python": platform.python_version()}
+    phases: dict[str, dict[str, list[Measurement]]] = {}
+    for phase in args.phases:
+        every = commands(phase, args.game)
+        found = phases[phase] = {name: [] for name in every}
+        for turn in range(1, args.rounds + 1):
+            for name, command in every.items():
+                found[name].append(measure(command))
+                figure = rate(found[name][-1])
+                told = "failed" if figure is None else f"{figure:.0f} steps/s"
+                print(f"{phase} {turn}/{args.rounds} {name}: {told}", file=sys.stderr)
+        print(f"{args.game}, {PHASES[phase]}, float32, {machine['cores']} cores, {machine['cpu']}, "
+              f"{args.rounds} rounds")  # fmt: skip
+        print("\n".join(table(found)), end="\n\n", flush=True)
     if args.json:
-        args.json.write_text(json.dumps({"game": args.game, "steps_per_second": rates}) + "\n")
+        record = {
+            "game": args.game, "rounds": args.rounds, **machine,
+            "simple_dqn": version("simple-dqn"), "options": OURS, "packages": PACKAGES,
+            "phases": phases,
+        }  # fmt: skip
+        args.json.write_text(json.dumps(record, indent=2) + "\n")
 
 
 if __name__ == "__main__":

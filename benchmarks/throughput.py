@@ -1,11 +1,17 @@
-"""Steps a second and peak memory of each phase: random, train, test.
+"""Steps a second, peak memory and where the time goes, in each phase: random, train, test.
 
     python benchmarks/throughput.py [--game breakout] [--rounds 3] [--json FILE] [-- OPTIONS]
 
 Every measurement is a process of its own, so that peak memory is the phase's; the phases alternate
 over the rounds, and the median counts. Training runs at ε .1, where nearly every step asks the
 network, with a replay memory of the full size of which only the written part is resident. OPTIONS
-are any of ``simple-dqn train``, such as ``--datatype bfloat16``.
+are any of ``simple-dqn train``, such as ``--preset fast`` or ``--datatype bfloat16``.
+
+The time of a step is split into the emulator with its preprocessing, prediction, sampling, update
+and all else. Its floor, measured in the same process, is the arithmetic of prediction and update at
+the speed of one large matrix product, and the bare emulator's frames: no program can be faster that
+does this work in these threads. (With ``--workers`` or a GPU, work overlaps and the split tells
+what the main process waited for.)
 """
 
 from __future__ import annotations
@@ -18,42 +24,144 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-STEPS = {"random": 10_000, "train": 2_000, "test": 4_000}
+import numpy as np
+
+STEPS = {"random": 10_000, "train": 2_000, "test": 8_000}
 WARM_UP = 400  # steps before the clock starts
+PARTS = ("emulator", "prediction", "sampling", "update", "other")
 
 
 def measure(phase: str, game: str, options: list[str]) -> dict[str, Any]:
     """Run one phase in this process and return what it took."""
     import torch
 
-    from simple_dqn.build import build, find_game
+    from simple_dqn.acceleration import LEAST_UPDATES, accelerate
+    from simple_dqn.build import build
     from simple_dqn.cli import parse
+    from simple_dqn.games import find_game
     from simple_dqn.resolve import resolve
 
     _, given = parse("train", [game, *options])
     kind, game, rom = find_game(game, given.get("environment", "auto"))
     fixed = {"random_seed": 1, "exploration_rate_start": 0.1, "exploration_rate_end": 0.1}
-    run = build(resolve({**fixed, **given, "environment": kind}), game, rom)
-    agent = run.agent
-    agent.play_random(1_000)  # what training samples from
-    phases = {"random": agent.play_random, "train": agent.train, "test": agent.test}
-    phases[phase](WARM_UP)
-    start = time.perf_counter()
-    phases[phase](STEPS[phase])
-    if run.network.device.type == "cuda":
-        torch.cuda.synchronize()
-    seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {
-        "steps_per_second": run.statistics.row["steps"] / seconds,
-        "peak_memory_bytes": peak,
-        "device": str(run.network.device),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-    }
+    config = resolve({**fixed, **given, "environment": kind})
+    with build(config, game, rom) as run:
+        agent = run.agent
+        agent.play_random(1_000)  # what training samples from
+        if config.backend.acceleration:  # as in a run long enough for it
+            accelerate(run.network, LEAST_UPDATES)
+        phases = {"random": agent.play_random, "train": agent.train, "test": agent.test}
+        phases[phase](WARM_UP)
+
+        spent = dict.fromkeys(PARTS, 0.0)
+        for owner, method, part in (
+            *((games, "act", "emulator") for games in agent.environments),
+            *((games, "restart", "emulator") for games in agent.environments),
+            (run.network, "predict", "prediction"),
+            (agent.memory, "sample", "sampling"),
+            (run.network, "train", "update"),
+        ):
+            setattr(owner, method, timed(getattr(owner, method), part, spent))
+        start = time.perf_counter()
+        phases[phase](STEPS[phase])
+        if run.network.device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds = time.perf_counter() - start
+        spent["other"] = seconds - sum(spent.values())
+        steps = run.statistics.row["steps"]
+        return {
+            "steps_per_second": steps / seconds,
+            "milliseconds_a_step": {part: s / steps * 1e3 for part, s in spent.items()},
+            "floor_milliseconds_a_step": floor(run, phase, rom) * 1e3,
+            "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "device": str(run.network.device),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+        }
+
+
+def timed(method: Callable[..., Any], part: str, spent: dict[str, float]) -> Callable[..., Any]:
+    """Return ``method`` with its time added to a part."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        start = time.perf_counter()
+        result = method(*args, **kwargs)
+        spent[part] += time.perf_counter() - start
+        return result
+
+    return call
+
+
+def floor(run: Any, phase: str, rom: Path | None) -> float:
+    """Return the seconds that a step of the phase takes at least."""
+    import torch
+
+    agent, config = run.agent, run.config
+    forward, backward = products(run)
+    samples = config.network.batch_size * config.agent.train_repeat / config.agent.train_frequency
+    asked = {"random": 0.0, "train": 0.9, "test": 0.95}[phase]  # 1 − ε
+    flops = 2 * forward * asked
+    if phase == "train":  # θ⁻ of the post-states, with Double also θ; θ of the states, and back
+        flops += 2 * samples * (forward * (3 if config.network.double_q else 2) + backward)
+    a = torch.randn(1024, 1024, device=run.network.device)
+    return flops / (2 * 1024**3) * fastest(lambda: (a @ a).sum().item()) + emulator(agent, rom)
+
+
+def products(run: Any) -> tuple[int, int]:
+    """Return the multiplications of a forward and of a backward pass for one state."""
+    import torch
+
+    forward = backward = 0
+
+    def count(module: Any, inputs: Any, output: Any) -> None:
+        nonlocal forward, backward
+        macs = output[0].numel() * module.weight[0].numel()
+        backward += macs if not forward else 2 * macs  # no gradient of the first layer's input
+        forward += macs
+
+    network = run.network.network
+    layers = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    run.network.predict(run.agent.buffer.states[:1])
+    for hook in hooks:
+        hook.remove()
+    return forward, backward
+
+
+def emulator(agent: Any, rom: Path | None) -> float:
+    """Return the seconds of the bare emulator for one step; 0 for other games."""
+    if rom is None:
+        return 0.0
+    from ale_py import ALEInterface
+
+    ale = ALEInterface()
+    ale.setFloat("repeat_action_probability", 0.0)
+    ale.loadROM(str(rom))
+    ale.reset_game()
+    actions = ale.getMinimalActionSet()
+    rng = np.random.default_rng(0)
+
+    def frames() -> None:
+        for action in rng.integers(len(actions), size=100):
+            ale.act(actions[action])
+            if ale.game_over():
+                ale.reset_game()
+
+    return fastest(frames) / 100 * 4  # frame skip
+
+
+def fastest(work: Callable[[], Any], times: int = 20) -> float:
+    """Return the least seconds that ``work`` took."""
+    found = []
+    for _ in range(times):
+        start = time.perf_counter()
+        work()
+        found.append(time.perf_counter() - start)
+    return min(found)
 
 
 def main() -> None:
@@ -81,17 +189,23 @@ def main() -> None:
     one = found["train"][0]
     print(f"{args.game}, {one['device']}, {one['threads']} threads, torch {one['torch']}, "
           f"{platform.machine()}, options: {' '.join(args.options) or 'none'}")  # fmt: skip
-    print(f"{'phase':8}{'steps/s':>10}{'lowest':>10}{'highest':>10}{'peak memory':>14}")
+    print(f"{'phase':8}{'steps/s':>9}{'lowest':>9}{'highest':>9}{'peak memory':>13}   "
+          f"ms a step: {', '.join(PARTS)}; floor, share")  # fmt: skip
     table = {}
     for phase, runs in found.items():
         rates = [run["steps_per_second"] for run in runs]
         peak = max(run["peak_memory_bytes"] for run in runs)
+        middle = sorted(runs, key=lambda run: run["steps_per_second"])[len(runs) // 2]
+        parts = middle["milliseconds_a_step"]
+        least = middle["floor_milliseconds_a_step"]
         table[phase] = {
             "steps_per_second": statistics.median(rates), "lowest": min(rates),
-            "highest": max(rates), "peak_memory_bytes": peak,
+            "highest": max(rates), "peak_memory_bytes": peak, "milliseconds_a_step": parts,
+            "floor_milliseconds_a_step": least,
         }  # fmt: skip
-        print(f"{phase:8}{statistics.median(rates):10.0f}{min(rates):10.0f}{max(rates):10.0f}"
-              f"{peak / 1e6:11.0f} MB")  # fmt: skip
+        print(f"{phase:8}{statistics.median(rates):9.0f}{min(rates):9.0f}{max(rates):9.0f}"
+              f"{peak / 1e6:10.0f} MB   {', '.join(f'{parts[part]:.2f}' for part in PARTS)}; "
+              f"{least:.2f}, {least / sum(parts.values()):.0%}")  # fmt: skip
     if args.json:
         machine = {key: one[key] for key in ("device", "threads", "torch")}
         text = json.dumps(

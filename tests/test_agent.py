@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from simple_dqn.agent import Agent, Callback
 from simple_dqn.replay_memory import ReplayMemory
@@ -174,19 +176,73 @@ def test_the_network_sees_the_current_states():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("games", "num_envs"), [(1, 1), (5, 1), (5, 2), (2, 4), (9, 4)])
-def test_whole_games_are_shared_out_beforehand(games, num_envs):
-    """Each lane plays its share, however short its games are."""
-    lengths = (2, 50, 7, 3)[:num_envs]
-    environment = TapeEnvironment(lengths=lengths)
-    agent, _, _, tape = make(environment)
-    agent.test(games=games)
-    played = sum(s.game_overs & a for s, a in zip(tape.steps, tape.active, strict=True))
-    expected = [games // num_envs + (lane < games % num_envs) for lane in range(num_envs)]
-    assert played.tolist() == expected
-    assert tape.events == [f"start test 0 {games}", "end"]
-    agent.play(games)
-    assert agent.phase == "play"
+class Row(TapeEnvironment):
+    """Games with given lengths and scores, dealt out in the order in which they begin."""
+
+    def __init__(self, games, num_envs):
+        super().__init__(lengths=(1,) * num_envs)
+        self.lengths, self.scores = np.ones(num_envs, int), np.zeros(num_envs)
+        self.games, self.begun = games, 0
+
+    def restart(self, lanes=None):
+        for lane in range(self.num_envs) if lanes is None else lanes:
+            self.lengths[lane], self.scores[lane] = self.games[self.begun]
+            self.begun += 1
+        return super().restart(lanes)
+
+    def act(self, actions):
+        step = super().act(actions)
+        return step._replace(rewards=np.where(step.game_overs, self.scores, 0))
+
+
+GAMES = st.lists(st.tuples(st.integers(1, 30), st.integers(-9, 9)), min_size=40, max_size=40)
+
+
+@settings(deadline=None)
+@given(games=GAMES, num_envs=st.integers(1, 7), steps=st.integers(0, 30))
+def test_tests_in_lanes_count_the_games_that_one_after_another_would(games, num_envs, steps):
+    """For any lengths, whatever they have to do with the scores, and any number of lanes."""
+    played, expected = 0, []
+    for length, score in games:
+        played += length
+        expected += [score] if played <= steps else []
+
+    agent, _, _, tape = make(Row(games, num_envs))
+    agent.callbacks.append(statistics := Statistics(10))
+    agent.test(steps=steps)
+    assert statistics.game_rewards == expected
+    assert statistics.row["nr_games"] == len(expected)
+    assert statistics.row["steps"] == steps
+    if num_envs == 1:
+        assert len(tape.steps) == steps
+
+
+@settings(deadline=None)
+@given(games=GAMES, num_envs=st.integers(1, 7), count=st.integers(1, 20))
+def test_of_whole_games_the_first_to_begin_count(games, num_envs, count):
+    agent, _, _, tape = make(Row(games, num_envs))
+    agent.callbacks.append(statistics := Statistics(10))
+    agent.test(games=count)
+    assert sorted(statistics.game_rewards) == sorted(score for _, score in games[:count])
+    assert tape.events == [f"start test 0 {count}", "end"]
+
+
+def test_tests_have_games_of_their_own():
+    training, testing = TapeEnvironment(lengths=(3,)), TapeEnvironment(lengths=(2, 2))
+    agent, memory, _, _ = make(training, testing=(testing, StateBuffer(2, 2, (), np.int64)))
+    assert agent.environments == (training, testing)
+    agent.train(4)
+    done = len(training.tape)
+    agent.test(steps=6)
+    assert len(training.tape) == done
+    assert not testing.training
+    # 2 + 2 + 2 steps, end to end: the second game of a lane stands before that of the other
+    assert sum(what == "act" for what, _ in testing.tape) == 4
+    agent.train(4)
+    assert len(training.tape) > done
+    assert memory.count == 8
+    agent.play(1)
+    assert not training.training
 
 
 def test_without_target_network_nothing_is_copied():
@@ -248,7 +304,7 @@ def test_offline_nobody_acts_but_all_else_comes_at_its_counts():
     agent, memory, network, tape = make(environment)
     agent.play_random(20)
     acts, held = sum(what == "act" for what, _ in environment.tape), memory.filled.copy()
-    statistics = Statistics(1, 10)
+    statistics = Statistics(10)
     agent.callbacks.append(statistics)
     tape.events.clear()
     agent.train(30, offline=True)

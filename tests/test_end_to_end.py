@@ -433,7 +433,8 @@ def test_the_best_snapshot_is_kept_and_a_reached_score_ends_the_run(in_tmp, monk
 
     def row(self, agent, made=build.Statistics.on_phase_end):
         testing = agent.phase == "test"
-        self.game_rewards, self.game_steps = ([next(scores)], [1]) if testing else ([], [])
+        games = ([next(scores)], [1], [0]) if testing else ([], [], [])
+        self.game_rewards, self.game_steps, self.game_numbers = games
         made(self, agent)
 
     monkeypatch.setattr(build.Statistics, "on_phase_end", row)

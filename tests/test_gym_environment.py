@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from simple_dqn.environment import shrink
+from simple_dqn.environment import lane_seeds, shrink
 from simple_dqn.errors import UsageError
 from simple_dqn.gym_environment import GymEnvironment
 from simple_dqn.main import main
@@ -105,7 +105,8 @@ def _registered():
 
 def test_vectors_are_gymnasiums_own():
     env, own = make("CartPole-v1", num_envs=2), gymnasium.make("CartPole-v1")
-    seeds = [int(s) for s in np.random.SeedSequence(1).generate_state(2) >> 1]
+    lanes = lane_seeds(np.random.SeedSequence(1), 2)
+    seeds = [int(lane.generate_state(1)[0] >> 1) for lane in lanes]
     first = env.restart()
     assert first.shape == (2, 4)
     assert first.dtype == np.float32

@@ -350,7 +350,7 @@ def test_the_keyboard_is_read_while_another_lane_plays_on_alone(monkeypatch):
 
 def test_v_says_so_where_there_is_no_picture(monkeypatch):
     play = Play(monkeypatch, {1: ["v"]})
-    play.agent.buffer = StateBuffer(1, 4, (2,), np.float32)
+    play.agent.testing_games = play.environment, StateBuffer(1, 4, (2,), np.float32)
     monkeypatch.setattr(play.environment, "restart", lambda lanes=None: (
         play.environment.frame(), np.zeros((1, 2), np.float32))[1])  # fmt: skip
     act = Games.act

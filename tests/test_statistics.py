@@ -21,7 +21,7 @@ ORIGINAL = (
 
 
 def run(environment, rows, **kwargs):
-    statistics = Statistics(environment.num_envs, 10, on_row=(lambda row: rows.append(row.copy()),))
+    statistics = Statistics(10, on_row=(lambda row: rows.append(row.copy()),))
     agent, *_ = make(environment, callbacks=[statistics], **kwargs)
     return agent, statistics
 

@@ -48,6 +48,7 @@ class Agent:
         memory: the replay memory; None to only test and play.
         network: the Q-network.
         buffer: the current state of each lane.
+        testing: the games of the testing phases and their buffer; None for the same ones.
         exploration_rate_test: ε while testing and playing.
         train_frequency: steps from one update to the next.
         train_repeat: batches learnt at each update.
@@ -57,6 +58,7 @@ class Agent:
         callbacks: told about every phase, step and update, in this order.
 
     Attributes:
+        environment, buffer: those of the phase.
         total_train_steps: training steps done so far, random ones not counted; in ``on_step`` the
             one of now is.
         exploration_rate_train: ε of the next training step; a schedule moves it.
@@ -65,6 +67,8 @@ class Agent:
         exploration_rate: the ε of the last step.
         offline: whether the phase learns without acting.
         active: [N] whether the lane still plays in this phase; the others count for nothing.
+        game_numbers: [N] of a testing or playing phase: the number of the game in each lane, from
+            0 in the order in which they begin.
     """
 
     def __init__(
@@ -74,6 +78,7 @@ class Agent:
         network: DeepQNetwork,
         buffer: StateBuffer,
         *,
+        testing: tuple[Environment, StateBuffer] | None = None,
         exploration_rate_test: float,
         train_frequency: int,
         train_repeat: int,
@@ -82,10 +87,10 @@ class Agent:
         rng: np.random.Generator,
         callbacks: Sequence[Callback] = (),
     ) -> None:
-        self.environment = environment
         self.memory = memory
         self.network = network
-        self.buffer = buffer
+        self.environment, self.buffer = self.training_games = environment, buffer
+        self.testing_games = testing or self.training_games
         self.exploration_rate_test = exploration_rate_test
         self.train_frequency = train_frequency
         self.train_repeat = train_repeat
@@ -99,6 +104,13 @@ class Agent:
         self.exploration_rate = self.exploration_rate_train = 1.0
         self.offline = False
         self.active = np.ones(environment.num_envs, np.bool_)
+        self.game_numbers = np.arange(environment.num_envs)
+
+    @property
+    def environments(self) -> tuple[Environment, ...]:
+        """The games of training and, if they are others, those of the testing phases."""
+        training, testing = self.training_games[0], self.testing_games[0]
+        return (training,) if testing is training else (training, testing)
 
     def act(self) -> NDArray[np.int64]:
         """Choose an action for each lane, [N]: one coin a lane, random if it falls below ε."""
@@ -167,8 +179,10 @@ class Agent:
     def test(self, steps: int = 0, games: int = 0) -> None:
         """Play without learning: for ``steps`` steps, or else for ``games`` whole games.
 
-        Games are shared out to the lanes beforehand, so that short games are not counted more
-        often than long ones: the same statistics as one game after another.
+        Any number of lanes gives the statistics of one game after another. What a game comes to
+        does not depend on its number, so the games, put end to end in the order in which they
+        began, are such a row of games; those that end within its first ``steps`` steps count. To
+        count whatever ends first in any lane would prefer short games.
         """
         self._evaluate("test", steps, games)
 
@@ -181,19 +195,26 @@ class Agent:
 
     def _evaluate(self, phase: str, steps: int, games: int, remember: bool = False) -> None:
         self._start(phase, steps=0 if games else steps, games=games, remember=remember)
-        left = np.full(self.environment.num_envs, games // self.environment.num_envs)
-        left[: games % self.environment.num_envs] += 1
-        self.active = left > 0 if games else self.active
-        rounds = self._rounds(self.phase_steps)
-        while self.active.any() if games else rounds:
-            rounds -= 1
+        lanes = self.environment.num_envs
+        self.active = np.arange(lanes) < (games or lanes)
+        lengths = [0] * lanes  # steps of each game so far, by its number
+        while self.active.any() and (games or self._end_to_end(lengths) < steps):
             step = self.step(self.exploration_rate_test, remember)
-            left -= step.game_overs | step.truncateds
-            if games:  # a lane that has played its share stays where its last game ended
-                self.active = left > 0
+            for number in self.game_numbers[self.active]:
+                lengths[number] += 1
+            for lane in np.flatnonzero((step.game_overs | step.truncateds) & self.active):
+                if len(lengths) < games if games else sum(lengths) < steps:
+                    self.game_numbers[lane] = len(lengths)
+                    lengths.append(0)
+                else:  # the lane stays where its last game ended
+                    self.active[lane] = False
             ended = step.terminals | step.truncateds
             self.restart(np.flatnonzero(ended & self.active), remember)
         self._end()
+
+    def _end_to_end(self, lengths: list[int]) -> int:
+        """Return the steps of the games up to the first that still runs."""
+        return sum(lengths[: self.game_numbers[self.active].min() + 1])
 
     def _start(
         self, phase: str, *, steps: int, games: int = 0, remember: bool, offline: bool = False
@@ -201,7 +222,11 @@ class Agent:
         """Begin a phase: new games in all lanes."""
         self.phase, self.phase_steps, self.phase_games = phase, steps, games
         self.offline = offline
+        self.environment, self.buffer = (
+            self.testing_games if phase == "test" else self.training_games
+        )
         self.active = np.ones(self.environment.num_envs, np.bool_)
+        self.game_numbers = np.arange(self.environment.num_envs)
         self.environment.training = phase in ("random", "train")
         self.environment.remembered = remember
         for callback in self.callbacks:

@@ -6,9 +6,8 @@ Each object takes explicit values, not the whole configuration, and none knows w
 from __future__ import annotations
 
 import contextlib
-import difflib
 import logging
-import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,18 +17,19 @@ import numpy as np
 import torch
 
 from simple_dqn import user_classes
+from simple_dqn.acceleration import device_screens
 from simple_dqn.agent import Agent, Callback
-from simple_dqn.config import Config, EnvironmentOptions
+from simple_dqn.config import Config
 from simple_dqn.deep_q_network import DeepQNetwork, choose_device
-from simple_dqn.environment import ALEEnvironment, Environment
+from simple_dqn.environment import Environment
 from simple_dqn.errors import UsageError
 from simple_dqn.files import require_writable
+from simple_dqn.games import make_environment
 from simple_dqn.networks import QNetwork
 from simple_dqn.prioritized_replay import PrioritizedReplayMemory
 from simple_dqn.progress import Progress, log_row
 from simple_dqn.replay_memory import ReplayMemory
 from simple_dqn.resources import require_memory
-from simple_dqn.roms import find_rom
 from simple_dqn.schedules import NoisyExploration, Schedule
 from simple_dqn.snapshot import Snapshot
 from simple_dqn.state_buffer import StateBuffer
@@ -37,12 +37,16 @@ from simple_dqn.statistics import Statistics
 
 logger = logging.getLogger(__name__)
 
+# In a test of few steps more lanes than these make would play games that end too late to count.
+STEPS_A_LANE = 2_000
+
 
 @dataclass
 class Run:
     """The objects of a run, wired together; leaving ``with`` closes what is open.
 
     Attributes:
+        environment: the games of training and playing; those of tests are the agent's affair.
         resources: what is closed last to first: the environment, displays, recordings.
     """
 
@@ -61,88 +65,12 @@ class Run:
         self.resources.close()
 
 
-def find_game(name: str, kind: str) -> tuple[str, str, Path | None]:
-    """Return (ale, gym or module:Class, game, ROM) of what the user called ``name``.
-
-    Raises:
-        UsageError: there is no such game.
-    """
-    if kind == "gym" or ":" in kind:
-        return kind, name, None
-    try:
-        return "ale", *find_rom(name)
-    except UsageError:
-        import gymnasium
-
-        if kind == "auto" and (name in gymnasium.registry or ":" in name):
-            return "gym", name, None
-        family = (name.rpartition("-v")[0] or name).lower()
-        near = [i for i in gymnasium.registry if i.rpartition("-v")[0].lower() == family]
-        if kind == "auto" and near:
-            hint = " or ".join(near)
-            raise UsageError(f"'{name}' is no Gymnasium id: did you mean {hint}?") from None
-        if kind == "auto" and re.search(r"-v\d+$", name):
-            near = difflib.get_close_matches(name, gymnasium.registry, n=2, cutoff=0.75)
-            hint = f"did you mean {' or '.join(near)}? O" if near else "o"
-            raise UsageError(
-                f"'{name}' is no Gymnasium id here: {hint}ne of another package is named module:id"
-            ) from None
-        raise
-
-
-def find_preset(kind: str, game: str) -> str:
-    """Return the preset that suits a game: "nature" for screens, "vector" for all else.
-
-    Args:
-        kind, game: see ``find_game``.
-
-    Raises:
-        UsageError: the game cannot be made.
-    """
-    if kind == "ale":
-        return "nature"
-    options = EnvironmentOptions(environment=kind)
-    environment = make_environment(Config(options), game, None, np.random.SeedSequence(0), False)
-    environment.close()
-    return "nature" if environment.observation_dtype == np.uint8 else "vector"
-
-
-def find_snapshots_game(snapshot: Snapshot, environment: str = "") -> tuple[str, Path | None]:
-    """Return (game, ROM) of a snapshot: from roms/, else the ROM that ale-py ships.
-
-    Args:
-        snapshot: it may come from anybody, so it alone does not decide which modules run.
-        environment: what the user gave as ``--environment``.
-
-    Raises:
-        UsageError: there is no such game here, or its code needs the user's consent.
-    """
-    own = str(snapshot.config.get("environment"))
-    if environment not in ("", own):
-        raise UsageError(f"'{snapshot.path}' was trained with --environment {own}: leave it out")
-    if ":" in own and not environment:
-        raise UsageError(
-            f"'{snapshot.path}' was trained on an environment of somebody's own: "
-            f"--environment {own} runs the code of that name here"
-        )
-    if ":" in own:
-        return snapshot.game, None
-    if own == "gym":
-        module = snapshot.game.rpartition(":")[0]
-        if module and environment != "gym":
-            raise UsageError(
-                f"'{snapshot.path}' was trained on '{snapshot.game}': --environment gym imports "
-                f"the module {module} for it"
-            )
-        return snapshot.game, None
-    return find_rom(f"roms/{snapshot.game}.bin")
-
-
 def build(
     config: Config,
     game: str,
     rom: Path | None,
     with_memory: bool = True,
+    with_tests: bool = True,
     shown: bool = False,
 ) -> Run:
     """Build the objects of a run from its configuration; nothing is written yet.
@@ -151,6 +79,7 @@ def build(
         config: of the run.
         game, rom: see ``find_game``.
         with_memory: whether there is a replay memory to learn from.
+        with_tests: whether testing phases have games of their own, ``--test_envs`` of them.
         shown: whether somebody will listen to the frames and the sound of the first game.
 
     Raises:
@@ -158,18 +87,23 @@ def build(
     """
     # A run that goes on draws other numbers than at its beginning, but the same each time.
     start = [config.run.start_epoch] if config.run.start_epoch else []
-    seeds = np.random.SeedSequence([config.common.random_seed, *start]).spawn(4)
+    seeds = np.random.SeedSequence([config.common.random_seed, *start]).spawn(5)
     torch.manual_seed(int(seeds[0].generate_state(1)[0]))
     if config.backend.threads:
         torch.set_num_threads(config.backend.threads)
 
-    environment = make_environment(config, game, rom, seeds[1], shown)
     num_envs, history_length = config.environment.num_envs, config.replay.history_length
+    environment = make_environment(config, game, rom, num_envs, seeds[1], shown)
     shape, dtype = environment.observation_shape, environment.observation_dtype
+    device = choose_device(config.backend.backend, config.backend.device_id)
     memory = None
     if with_memory:
         size = config.replay.replay_size
-        require_memory(ReplayMemory.nbytes(size, shape, dtype), size)
+        screens = None
+        if config.backend.acceleration and dtype == np.uint8:
+            screens = device_screens(num_envs, size // num_envs, shape, device)
+        if screens is None:
+            require_memory(ReplayMemory.nbytes(size, shape, dtype), size)
         clipped = config.network.min_reward or config.network.max_reward
         least = config.network.min_reward if clipped else -np.inf
         most = config.network.max_reward if clipped else np.inf
@@ -184,10 +118,12 @@ def build(
             max_reward=most,
             history_padding=config.replay.history_padding,
             rng=np.random.default_rng(seeds[2]),
+            screens=screens,
         )  # fmt: skip
     network = DeepQNetwork(
         QNetwork(
             len(environment.action_meanings), history_length, shape,
+            filters=config.network.filters,
             hidden_layers=config.network.hidden_layers,
             hidden_units=config.network.hidden_units,
             conv1_padding=config.network.conv1_padding,
@@ -197,7 +133,7 @@ def build(
             quantiles=config.network.quantiles,
             noisy=config.network.noisy,
         ),
-        choose_device(config.backend.backend, config.backend.device_id),
+        device,
         datatype=config.backend.datatype,
         optimizer=config.network.optimizer,
         learning_rate=config.network.learning_rate,
@@ -209,10 +145,20 @@ def build(
         has_target_network=config.agent.target_steps > 0,
         double_q=config.network.double_q,
     )  # fmt: skip
-    statistics = Statistics(num_envs, config.run.validation_size, on_row=(log_row,))
+    if memory is not None and memory.states_are_slots:
+        network.lookup = memory.screens.lookup
+    statistics = Statistics(config.run.validation_size, on_row=(log_row,))
+    testing = None
+    if with_tests:
+        test_envs = count_test_lanes(config)
+        testing = (
+            make_environment(config, game, rom, test_envs, seeds[4], shown),
+            StateBuffer(test_envs, history_length, shape, dtype),
+        )
     agent = Agent(
         environment, memory, network,
         StateBuffer(num_envs, history_length, shape, dtype),
+        testing=testing,
         exploration_rate_test=config.agent.exploration_rate_test,
         train_frequency=config.agent.train_frequency,
         train_repeat=config.agent.train_repeat,
@@ -228,8 +174,16 @@ def build(
     if config.run.callback:
         agent.callbacks.append(user_classes.make(config.run.callback, Callback, "callback"))
     run = Run(config, game, environment, network, agent, statistics)
-    run.resources.callback(environment.close)
+    for games in agent.environments:
+        run.resources.callback(games.close)
     return run
+
+
+def count_test_lanes(config: Config) -> int:
+    """Return how many games are tested at once: --test_envs, but no more than the test can use."""
+    run = config.run
+    usable = run.test_games or max(run.test_steps // STEPS_A_LANE, 1)
+    return min(config.environment.test_envs, usable)
 
 
 def make_schedules(
@@ -268,62 +222,6 @@ def make_schedules(
     if learning.noisy:
         schedules.append(NoisyExploration(network.draw_noise))
     return schedules
-
-
-def make_environment(
-    config: Config, game: str, rom: Path | None, seed: Any, shown: bool
-) -> Environment:
-    """Return the environment of a game: the user's own, on ALE if there is a ROM, on Gymnasium."""
-    env = config.environment
-    audible = shown or bool(env.record_sound_filename)  # a display while training is silent
-    shown = shown or env.display_screen or bool(env.record_screen_path)
-    screen = dict(resize=env.resize, screen_width=env.screen_width, screen_height=env.screen_height)
-    if ":" in env.environment:
-        base: Any = Environment
-        environment: Environment = user_classes.make(
-            env.environment, base, "environment", game, num_envs=env.num_envs, seed=seed
-        )
-        needed = ("num_envs", "action_meanings", "observation_shape", "observation_dtype")
-        if lacks := [name for name in needed if not hasattr(environment, name)]:
-            raise UsageError(f"{env.environment} lacks the attribute {' and '.join(lacks)}")
-        if environment.observation_dtype not in (np.uint8, np.float32):
-            dtype = environment.observation_dtype
-            raise UsageError(
-                f"{env.environment}: observation_dtype is uint8 or float32, not {dtype}"
-            )
-        if shown and type(environment).screen is Environment.screen:
-            raise UsageError(f"{env.environment} cannot be shown: it has no method 'screen'")
-        return environment
-    if rom is None:
-        from simple_dqn.gym_environment import GymEnvironment
-
-        user_classes.see_current_folder()  # for module:id
-        return GymEnvironment(game, num_envs=env.num_envs, seed=seed, render=shown, **screen)  # type: ignore[arg-type]
-
-    if env.random_starts_unit == "steps" and env.random_starts:
-        # The original drew from {history_length, ..., random_starts} and did one step more.
-        least = min(config.replay.history_length, env.random_starts) + 1
-        multiple = env.frame_skip
-        starts = (least * multiple, (env.random_starts + 1) * multiple)
-    else:
-        multiple, starts = 1, (1, max(env.random_starts, 1))
-    return ALEEnvironment(
-        rom,
-        num_envs=env.num_envs,
-        seed=seed,
-        frame_skip=env.frame_skip,
-        repeat_action_probability=env.repeat_action_probability,
-        minimal_action_set=env.minimal_action_set,
-        game_mode=env.game_mode,
-        game_difficulty=env.game_difficulty,
-        color_averaging=env.color_averaging,
-        life_loss_terminal=env.life_loss_terminal,
-        random_starts=starts,
-        random_starts_multiple=multiple,
-        test_frame_cap=env.test_frame_cap,
-        audible=audible,
-        **screen,  # type: ignore[arg-type]
-    )
 
 
 def go_on(run: Run, snapshot: Snapshot) -> None:
@@ -365,13 +263,16 @@ def show_and_record(run: Run) -> None:
     if env.record_screen_path or env.record_sound_filename:
         from simple_dqn.watch.recorder import Pictures, Sound
 
+        listeners: list[Callable[[Environment], None]] = []
         if env.record_screen_path:
             pictures = Pictures(Path(env.record_screen_path), run.environment.pixel_aspect)
-            run.environment.on_frame += (pictures,)
+            listeners.append(pictures)
         if env.record_sound_filename:
             sound = Sound(Path(env.record_sound_filename), run.environment.sound_rate)
             run.resources.callback(sound.close)
-            run.environment.on_frame += (sound,)
+            listeners.append(sound)
+        for environment in run.agent.environments:
+            environment.on_frame += tuple(listeners)
 
 
 def title(run: Run) -> str:

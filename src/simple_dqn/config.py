@@ -69,7 +69,13 @@ class EnvironmentOptions:
         "your own subclass of Environment", choices=("auto", "ale", "gym", "MODULE:CLASS"))
     num_envs: int = option(
         1, "games played side by side; every count of steps stays over all of them",
+        unit="games", low=1, high=4096, commands=TRAIN)
+    test_envs: int = option(
+        8, "games played side by side while testing; the scores are those of one after another",
         unit="games", low=1, high=4096, commands=TRAIN + TEST)
+    workers: int = option(
+        0, "processes that the games are shared out to (0: they run in the training process)",
+        unit="processes", low=0, high=1024, commands=TRAIN + TEST)
     frame_skip: int = option(
         4, "emulator frames that each action is repeated for", unit="frames", low=1, high=60,
         only=ALE)
@@ -187,6 +193,9 @@ class NetworkOptions:
     conv1_padding: int = option(
         1, "zero padding around the first convolution", unit="pixels", low=0, high=7,
         commands=TRAIN)
+    filters: int = option(
+        32, "filters of the first convolution; the second and third have twice as many",
+        unit="filters", low=1, high=1024, commands=TRAIN)
     hidden_layers: int = option(
         1, "fully connected layers before the output, behind the convolutions if there are any (0: "
         "Q is linear in what they give, of one-hot observations a table)", unit="layers", low=0,
@@ -218,6 +227,9 @@ class BackendOptions:
     datatype: str = option(
         "float32", "precision of the forward and backward pass; weights are kept in float32",
         choices=("float32", "bfloat16", "float16"))
+    acceleration: bool = option(
+        True, "compile the optimiser where a long run repays it; on a GPU keep the replay memory "
+        "on the device and learn by a CUDA graph", commands=TRAIN)
     threads: int = option(
         0, "CPU threads of the network (0: one a core)", unit="threads", low=0, high=1024)
 

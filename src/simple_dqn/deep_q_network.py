@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -49,6 +50,8 @@ class DeepQNetwork:
 
     Attributes:
         weight_updates: updates done so far.
+        lookup: turns what a batch has as states, if the memory keeps its screens on the device,
+            into the states.
     """
 
     def __init__(
@@ -97,6 +100,7 @@ class DeepQNetwork:
         # τ of each quantile: the midpoints of K equal parts of [0, 1], [K, 1]
         k = network.quantiles
         self._midpoints = ((torch.arange(k, device=device) + 0.5) / k)[:, None]
+        self.lookup: Callable[[Tensor], Tensor] | None = None
         self.weight_updates = 0
         self._cost = torch.zeros((), device=device)  # summed since the last mean_cost()
         self._cost_updates = 0
@@ -114,9 +118,10 @@ class DeepQNetwork:
         all that follows is Q-learning. For K > 1 it is quantile regression (Dabney et al. 2018,
         algorithm 1), and δ that is returned the error of the mean.
 
-        The result stays on the device, so that nothing waits for it unless it is read.
+        The result stays on the device, so that nothing waits for it unless it is read; the next
+        update may overwrite it. ``acceleration`` wraps this method.
         """
-        states, poststates = self._tensor(batch.states), self._tensor(batch.poststates)
+        states, poststates = self._states(batch.states), self._states(batch.poststates)
         actions, weights = self._tensor(batch.actions), self._tensor(batch.weights)
         returns, discounts = self._tensor(batch.returns), self._tensor(batch.discounts)
 
@@ -181,7 +186,10 @@ class DeepQNetwork:
     def set_learning_rate(self, learning_rate: float) -> None:
         """Set the step size of the optimiser; a schedule moves it."""
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+            if isinstance(group["lr"], Tensor):  # what is compiled reads it from there
+                group["lr"].fill_(learning_rate)
+            else:
+                group["lr"] = learning_rate
 
     def mean_cost(self) -> float:
         """Return the mean of ½δ² over all samples since the last call; 0 without an update."""
@@ -196,8 +204,13 @@ class DeepQNetwork:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, getattr(torch, self.datatype))
 
-    def _tensor(self, array: NDArray[Any]) -> Tensor:
-        return torch.from_numpy(array).to(self.device, non_blocking=True)
+    def _tensor(self, array: NDArray[Any] | Tensor) -> Tensor:
+        return torch.as_tensor(array).to(self.device, non_blocking=True)
+
+    def _states(self, states: NDArray[Any]) -> Tensor:
+        """Return the states of a batch, [B, H, *shape]."""
+        tensor = self._tensor(states)
+        return tensor if self.lookup is None else self.lookup(tensor)
 
     def weights(self) -> dict[str, Tensor]:
         """Return θ, by the names that a snapshot uses."""

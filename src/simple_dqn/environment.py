@@ -85,6 +85,11 @@ class Environment(ABC):
         """Free what the environment holds: emulators, windows, processes."""
 
 
+def lane_seeds(seed: np.random.SeedSequence, num_envs: int) -> list[np.random.SeedSequence]:
+    """Return a seed for each lane; that of a single lane is ``seed`` itself."""
+    return [seed] if num_envs == 1 else seed.spawn(num_envs)
+
+
 def shrink(rgb: NDArray[np.uint8], width: int, height: int, resize: str) -> NDArray[np.uint8]:
     """Turn an RGB or grey screen, uint8 [h, w(, 3)], into an observation, uint8 [height, width].
 
@@ -112,7 +117,8 @@ class ALEEnvironment(Environment):
     Args:
         rom: path of the ROM.
         num_envs: N, the number of lanes.
-        seed: of the no-op starts and of ALE's own generator (sticky actions).
+        seed: of the no-op starts and of ALE's own generator (sticky actions). Lane i draws what a
+            single game would with the i-th seed of ``lane_seeds``.
         frame_skip: frames that an action is repeated for.
         repeat_action_probability: ALE's sticky actions, a chance a frame.
         minimal_action_set: the game's own actions, or all 18.
@@ -163,10 +169,11 @@ class ALEEnvironment(Environment):
         self.random_starts_multiple = random_starts_multiple
         self.test_frame_cap = test_frame_cap
 
-        *ale_seeds, own_seed = seed.spawn(num_envs + 1)
-        self.rng = np.random.default_rng(own_seed)
+        self.rngs: list[np.random.Generator] = []
         self.games: list[ALEInterface] = []
-        for lane, ale_seed in enumerate(ale_seeds):
+        for lane, lane_seed in enumerate(lane_seeds(seed, num_envs)):
+            ale_seed, own_seed = lane_seed.spawn(2)
+            self.rngs.append(np.random.default_rng(own_seed))
             ale = ALEInterface()
             ale.setInt("random_seed", int(ale_seed.generate_state(1)[0] >> 1))
             ale.setInt("frame_skip", 1)  # the skip is ours: pooling wants the last two frames
@@ -206,7 +213,7 @@ class ALEEnvironment(Environment):
             self.frames[lane] = 0  # black is the identity of the maximum: nothing older shows
             multiple = self.random_starts_multiple
             low, high = (bound // multiple for bound in self.random_starts)
-            noop_frames = multiple * int(self.rng.integers(low, high + 1))
+            noop_frames = multiple * int(self.rngs[lane].integers(low, high + 1))
             for left in reversed(range(noop_frames)):
                 self._emulate(lane, Action.NOOP)
                 if left < 2:

@@ -15,7 +15,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers import FilterObservation, FlattenObservation, TransformObservation
 from numpy.typing import NDArray
 
-from simple_dqn.environment import Environment, shrink
+from simple_dqn.environment import Environment, lane_seeds, shrink
 from simple_dqn.errors import UsageError
 from simple_dqn.structures import Step
 
@@ -38,7 +38,7 @@ class GymEnvironment(Environment):
     Args:
         env_id: a Gymnasium id, ``module:id`` to import a module first.
         num_envs: N, the number of lanes.
-        seed: of the first reset of each lane; later games go on from there.
+        seed: of the first reset of each lane, see ``lane_seeds``; later games go on from there.
         resize, screen_width, screen_height: of a screen's observation, see ``shrink``.
         render: whether there is a ``screen``; a step is a frame.
 
@@ -75,7 +75,9 @@ class GymEnvironment(Environment):
         game = games.envs[0]
         self.frames_per_second = float(game.metadata.get("render_fps") or 30)
         self.resize = resize
-        self.seeds: list[int] | None = (seed.generate_state(num_envs) >> 1).tolist()
+        self.seeds: list[int] | None = [
+            int(lane_seed.generate_state(1)[0] >> 1) for lane_seed in lane_seeds(seed, num_envs)
+        ]
 
         if render and "rgb_array" not in (game.metadata.get("render_modes") or ()):
             raise UsageError(f"'{env_id}' cannot be shown: it draws no pictures (rgb_array)")

@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,25 +131,21 @@ def run_command(
 
 def test(path: Path, given: Given) -> None:
     """Test a snapshot; print mean ± standard deviation, minimum, maximum and the protocol."""
-    from simple_dqn.build import (
-        announce,
-        build,
-        find_game,
-        find_snapshots_game,
-        go_on,
-        show_and_record,
-    )
+    from simple_dqn.build import announce, build, count_test_lanes, go_on, show_and_record
+    from simple_dqn.games import find_game, find_snapshots_game
     from simple_dqn.results import open_new_csv
     from simple_dqn.snapshot import load_snapshot
 
     name = given.pop("game", None)
     snapshot = load_snapshot(path)
     config = resolve(given, snapshot.config)
+    lanes = count_test_lanes(config)
+    config = replace(config, environment=replace(config.environment, num_envs=lanes))
     if name:
         _, game, rom = find_game(name, config.environment.environment)
     else:
         game, rom = find_snapshots_game(snapshot, given.get("environment", ""))
-    with build(config, game, rom, with_memory=False) as run:
+    with build(config, game, rom, with_memory=False, with_tests=False) as run:
         go_on(run, snapshot)
         show_and_record(run)
         run.statistics.on_row += open_new_csv(config)
@@ -168,8 +165,9 @@ def plot(csvs: list[Path], given: Given) -> None:
 def visualize(path: Path, given: Given) -> None:
     """Play a game of a snapshot and write a page about what excites its filters."""
     from simple_dqn.analysis.filter_page import visualize
-    from simple_dqn.build import build, find_snapshots_game, go_on
+    from simple_dqn.build import build, go_on
     from simple_dqn.files import require_writable
+    from simple_dqn.games import find_snapshots_game
     from simple_dqn.snapshot import load_snapshot
 
     snapshot = load_snapshot(path)
@@ -180,7 +178,7 @@ def visualize(path: Path, given: Given) -> None:
     if page.is_dir():
         raise UsageError(f"--visualization_file '{page}' is a folder: add a file's name")
     require_writable(page.parent, "visualization_file")
-    with build(config, game, rom, with_memory=False) as run:
+    with build(config, game, rom, with_memory=False, with_tests=False) as run:
         go_on(run, snapshot)
         visualize(run, snapshot, options.visualization_filters, page)
 
@@ -190,7 +188,8 @@ def profile(phase: str, name: str, given: Given) -> None:
     import cProfile
     import pstats
 
-    from simple_dqn.build import build, find_game, find_preset
+    from simple_dqn.build import build
+    from simple_dqn.games import find_game, find_preset
     from simple_dqn.results import file_name
 
     kind, game, rom = find_game(name, given.get("environment", "auto"))

@@ -23,8 +23,8 @@ from torch.nn.functional import linear
 
 from simple_dqn.errors import UsageError
 
-# (filters, kernel, stride) of the three convolutions, Mnih et al. 2015, Methods.
-CONVOLUTIONS = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
+# (filters in units of the first's, kernel, stride) of the convolutions, Mnih et al. 2015, Methods.
+CONVOLUTIONS = ((1, 8, 4), (2, 4, 2), (2, 3, 1))
 
 NOISE = 0.5  # σ₀, Fortunato et al. 2018, section 3.2
 
@@ -39,6 +39,7 @@ class QNetwork(nn.Module):
         num_actions: A.
         history_length: H.
         observation_shape: (height, width) for screens, (d,) for vectors.
+        filters: of the first convolution; the other two have twice as many.
         hidden_layers: fully connected layers before the output; the last of them is in the head.
         hidden_units: rectifier units of each.
         conv1_padding: zero padding of the first convolution, pixels.
@@ -58,6 +59,7 @@ class QNetwork(nn.Module):
         history_length: int,
         observation_shape: tuple[int, ...],
         *,
+        filters: int = 32,
         hidden_layers: int = 1,
         hidden_units: int,
         conv1_padding: int,
@@ -72,12 +74,13 @@ class QNetwork(nn.Module):
         if len(observation_shape) == 2:
             size: tuple[int, ...] = observation_shape
             channels, padding = history_length, conv1_padding
-            for filters, kernel, stride in CONVOLUTIONS:
+            for multiple, kernel, stride in CONVOLUTIONS:
                 size = tuple((s + 2 * padding - kernel) // stride + 1 for s in size)
-                layers += [nn.Conv2d(channels, filters, kernel, stride, padding)]
-                layers += [nn.BatchNorm2d(filters)] if batch_norm else []
+                outputs = multiple * filters
+                layers += [nn.Conv2d(channels, outputs, kernel, stride, padding)]
+                layers += [nn.BatchNorm2d(outputs)] if batch_norm else []
                 layers += [nn.ReLU()]
-                channels, padding = filters, 0
+                channels, padding = outputs, 0
             if min(size) < 1:
                 raise UsageError(
                     f"a screen of {observation_shape[1]}x{observation_shape[0]} pixels is too "
@@ -122,8 +125,9 @@ class QNetwork(nn.Module):
     def distributions(self, states: Tensor) -> Tensor:
         """Return the quantiles of the return of each action, [B, A, K]."""
         if states.dtype == torch.uint8:
-            # Channels last is the layout that the convolutions are fastest in.
-            states = states.to(torch.float32, memory_format=torch.channels_last).div_(255)
+            # Channels last is the layout that the convolutions are fastest in. Each of the two
+            # conversions by itself is vectorised on the CPU; both at once are not.
+            states = states.contiguous(memory_format=torch.channels_last).float().div_(255)
         values: Tensor = self.layers(states)
         return values.float().reshape(len(values), -1, self.quantiles)
 

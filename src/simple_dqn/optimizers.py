@@ -5,7 +5,7 @@ Neither is ``torch.optim.RMSprop``, whose ε stands outside the root.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -40,7 +40,8 @@ class RMSProp(torch.optim.Optimizer):
         centered: bool,
     ) -> None:
         super().__init__(params, {"lr": lr})
-        self.decay_rate, self.epsilon, self.centered = decay_rate, epsilon, centered
+        self.decay_rate, self.epsilon = decay_rate, epsilon
+        self.update: Callable[..., None] = update_centered if centered else update_uncentered
         for group in self.param_groups:
             for param in group["params"]:
                 self.state[param]["square_avg"] = torch.zeros_like(param)
@@ -53,18 +54,37 @@ class RMSProp(torch.optim.Optimizer):
         for group in self.param_groups:
             params = group["params"]
             grads = [param.grad for param in params]
-            squares = [self.state[param]["square_avg"] for param in params]
-            torch._foreach_mul_(squares, self.decay_rate)
-            torch._foreach_addcmul_(squares, grads, grads, 1 - self.decay_rate)
-            if self.centered:
-                means = [self.state[param]["grad_avg"] for param in params]
-                torch._foreach_lerp_(means, grads, 1 - self.decay_rate)
-                variances = torch._foreach_addcmul(squares, means, means, -1)
-                torch._foreach_add_(variances, self.epsilon)
-                torch._foreach_sqrt_(variances)
-                roots = variances
-            else:
-                roots = torch._foreach_add(squares, self.epsilon)
-                torch._foreach_sqrt_(roots)
-                torch._foreach_add_(roots, self.epsilon)
-            torch._foreach_addcdiv_(params, grads, roots, -group["lr"])
+            slots = [[self.state[p][name] for p in params] for name in self.state[params[0]]]
+            self.update(params, grads, *slots, group["lr"], self.decay_rate, self.epsilon)
+
+
+Tensors = list[Tensor]
+
+
+def update_centered(
+    params: Tensors, grads: Tensors, squares: Tensors, means: Tensors,
+    lr: float | Tensor, decay_rate: float, epsilon: float,
+) -> None:  # fmt: skip
+    """Do the centred update in place; ``acceleration`` compiles it."""
+    torch._foreach_mul_(squares, decay_rate)
+    torch._foreach_addcmul_(squares, grads, grads, 1 - decay_rate)
+    torch._foreach_lerp_(means, grads, 1 - decay_rate)
+    roots = torch._foreach_addcmul(squares, means, means, -1)
+    torch._foreach_add_(roots, epsilon)
+    torch._foreach_sqrt_(roots)
+    torch._foreach_div_(roots, -lr)
+    torch._foreach_addcdiv_(params, grads, roots)
+
+
+def update_uncentered(
+    params: Tensors, grads: Tensors, squares: Tensors,
+    lr: float | Tensor, decay_rate: float, epsilon: float,
+) -> None:  # fmt: skip
+    """Do the uncentred update in place; ``acceleration`` compiles it."""
+    torch._foreach_mul_(squares, decay_rate)
+    torch._foreach_addcmul_(squares, grads, grads, 1 - decay_rate)
+    roots = torch._foreach_add(squares, epsilon)
+    torch._foreach_sqrt_(roots)
+    torch._foreach_add_(roots, epsilon)
+    torch._foreach_div_(roots, -lr)
+    torch._foreach_addcdiv_(params, grads, roots)

@@ -63,6 +63,9 @@ class ReplayMemory:
         min_reward, max_reward: bounds that rewards are clipped to when they are sampled.
         history_padding: "zero" or "reject", see above.
         rng: the generator that sampling draws from.
+        screens: what keeps the screens instead of an array, such as ``acceleration.DeviceScreens``:
+            screens[lanes, slots] like one. The states of a batch are then the numbers of their
+            slots, lane · slots per lane + slot, int64 [B, H], and −1 where there is no screen.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class ReplayMemory:
         max_reward: float,
         history_padding: str,
         rng: np.random.Generator,
+        screens: Any = None,
     ) -> None:
         self.num_envs = num_envs
         self.slots = size // num_envs
@@ -89,7 +93,10 @@ class ReplayMemory:
         self.reject_padded = history_padding == "reject"
         self.rng = rng
 
-        self.screens: NDArray[Any] = np.zeros((num_envs, self.slots, *shape), dtype)
+        self.states_are_slots = screens is not None
+        self.screens: Any = screens
+        if screens is None:
+            self.screens = np.zeros((num_envs, self.slots, *shape), dtype)
         self.actions = np.zeros((num_envs, self.slots), np.int32)
         self.rewards = np.zeros((num_envs, self.slots), np.float32)
         self.terminals = np.zeros((num_envs, self.slots), np.bool_)
@@ -180,16 +187,22 @@ class ReplayMemory:
         """
         return self._batch(*self._draw(batch_size))
 
+    def sample_states(self, count: int) -> NDArray[Any]:
+        """Draw ``count`` states, [count, H, *shape]."""
+        lanes, ages = self._draw(count)
+        return self._states(lanes, ages - 1)
+
     def _batch(self, lanes: NDArray[np.int64], ages: NDArray[np.int64]) -> Batch:
         """Assemble the transitions of the slots of these lanes and ages, [B]."""
         slots = self._slots(lanes, ages)
         returns, discounts, lengths = self._returns(lanes, ages)
+        states = self._state_slots if self.states_are_slots else self._states
         return Batch(
-            states=self._states(lanes, ages - 1),
+            states=states(lanes, ages - 1),
             actions=self.actions[lanes, slots].astype(np.int64),
             returns=returns,
             discounts=discounts,
-            poststates=self._states(lanes, ages + lengths - 1),
+            poststates=states(lanes, ages + lengths - 1),
             indices=lanes * self.slots + slots,
             weights=np.ones(len(slots), np.float32),
         )
@@ -282,7 +295,13 @@ class ReplayMemory:
     def _states(self, lanes: NDArray[np.int64], ages: NDArray[np.int64]) -> NDArray[Any]:
         """Assemble the states that end at ``ages``: [B, H, *shape]."""
         slots, _, kept = self._history(lanes, ages)
-        states = self.screens[lanes[:, None], slots]
+        states: NDArray[Any] = self.screens[lanes[:, None], slots]
         if not kept.all():
             states[~kept] = 0
         return states
+
+    def _state_slots(self, lanes: NDArray[np.int64], ages: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the numbers of the slots of the states that end at ``ages``, [B, H]; −1: none."""
+        slots, _, kept = self._history(lanes, ages)
+        numbers: NDArray[np.int64] = np.where(kept, lanes[:, None] * self.slots + slots, -1)
+        return numbers

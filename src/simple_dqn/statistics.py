@@ -23,7 +23,7 @@ from simple_dqn.structures import Step
 COLUMNS = (
     "epoch",
     "phase",  # random, train, test or play
-    "steps",  # agent steps in the phase, over all lanes
+    "steps",  # agent steps in the phase, over all lanes; of a test those that count
     "nr_games",  # games that ended in the phase; a lost life ends none
     "average_reward",  # mean raw score of those games; nan if none ended
     "min_game_reward",
@@ -49,7 +49,6 @@ class Statistics(Callback):
     """Counts what happens in a phase and makes a row of it at its end.
 
     Args:
-        num_envs: N, the number of lanes.
         validation_size: held-out states for the column meanq, drawn from the replay memory when
             a phase first ends with something in it.
         on_row: told each new row: the CSV file, TensorBoard, a log.
@@ -58,12 +57,12 @@ class Statistics(Callback):
         epoch: the number that the next rows get.
         row: the last row.
         start_time: when the run began, on the clock of ``time.perf_counter``.
-        game_rewards: raw scores of the games that ended in this phase.
+        game_rewards: raw scores of the games that ended in this phase; after a test in the order
+            in which they began, and only those that count, see ``Agent.test``.
     """
 
     def __init__(
         self,
-        num_envs: int,
         validation_size: int,
         on_row: tuple[Callable[[Row], None], ...] = (),
     ) -> None:
@@ -72,19 +71,20 @@ class Statistics(Callback):
         self.on_row = on_row
         self.epoch = 0
         self.row: Row = {}
-        self.scores = np.zeros(num_envs)  # of the games being played
-        self.lengths = np.zeros(num_envs, np.int64)
+        self.scores = np.zeros(0)  # of the games being played, [N]
+        self.lengths = np.zeros(0, np.int64)
         self.game_rewards: list[float] = []
         self.game_steps: list[int] = []
+        self.game_numbers: list[int] = []
         self.steps = self.steps_before = 0  # done in this phase; training steps before it
         self.start_time = time.perf_counter()
         self.phase_start_time = self.start_time
 
     def on_phase_start(self, agent: Agent) -> None:
         """Forget the phase before."""
-        self.scores[:] = 0
-        self.lengths[:] = 0
-        self.game_rewards, self.game_steps = [], []
+        self.scores = np.zeros(agent.environment.num_envs)
+        self.lengths = np.zeros(agent.environment.num_envs, np.int64)
+        self.game_rewards, self.game_steps, self.game_numbers = [], [], []
         self.steps, self.steps_before = 0, agent.total_train_steps
         self.phase_start_time = time.perf_counter()
 
@@ -96,6 +96,7 @@ class Statistics(Callback):
         for lane in np.flatnonzero((step.game_overs | step.truncateds) & agent.active):
             self.game_rewards.append(float(self.scores[lane]))
             self.game_steps.append(int(self.lengths[lane]))
+            self.game_numbers.append(int(agent.game_numbers[lane]))
             self.scores[lane] = self.lengths[lane] = 0
 
     def on_train(self, agent: Agent, errors: Any) -> None:
@@ -110,8 +111,11 @@ class Statistics(Callback):
         now = time.perf_counter()
         if self.validation_states is None and memory is not None and agent.phase != "play":
             self.validation_states = (
-                memory.sample(self.validation_size).states if memory.can_sample() else None
+                memory.sample_states(self.validation_size) if memory.can_sample() else None
             )
+        played = self.steps
+        if agent.phase == "test" and agent.phase_steps:
+            self._put_end_to_end(agent.phase_steps)
         rewards = np.array(self.game_rewards)
         games = len(rewards)
         self.row = dict(
@@ -130,12 +134,23 @@ class Statistics(Callback):
             weight_updates=network.weight_updates,
             total_time=now - self.start_time,
             epoch_time=now - self.phase_start_time,
-            steps_per_second=self.steps / max(now - self.phase_start_time, 1e-9),
+            steps_per_second=played / max(now - self.phase_start_time, 1e-9),
             std_game_reward=float(rewards.std()) if games else float("nan"),
             mean_game_steps=float(np.mean(self.game_steps)) if games else float("nan"),
         )
         for tell in self.on_row:
             tell(self.row)
+
+    def _put_end_to_end(self, steps: int) -> None:
+        """Keep the games that end within the first ``steps`` steps, one after another."""
+        order = np.argsort(self.game_numbers)
+        ends = np.cumsum(np.array(self.game_steps, np.int64)[order])
+        # A game is behind one that was still running, if its number is not the next.
+        known = np.array(self.game_numbers, np.int64)[order] == np.arange(len(order))
+        counted = order[known & (ends <= steps)]
+        self.game_rewards = [self.game_rewards[game] for game in counted]
+        self.game_steps = [self.game_steps[game] for game in counted]
+        self.steps = steps
 
     def _meanq(self, agent: Agent) -> float:
         """Return the mean of max Q over the held-out states, in batches that fit anywhere."""

@@ -25,11 +25,11 @@ class Step(NamedTuple):
 class Batch(NamedTuple):
     """Transitions sampled from the replay memory."""
 
-    states: NDArray[Any]  # [B, H, *shape]
+    states: NDArray[Any]  # [B, H, *shape]; slots [B, H] if the memory keeps screens on a device
     actions: NDArray[np.int64]  # [B]
     returns: NDArray[np.float32]  # [B] clipped rewards, summed with γ from the action on
     discounts: NDArray[np.float32]  # [B] γᵏ for the k rewards summed; 0 after a terminal
-    poststates: NDArray[Any]  # [B, H, *shape] the states that the returns lead up to
+    poststates: NDArray[Any]  # likewise: the states that the returns lead up to
     indices: NDArray[np.int64]  # [B] where in the memory: lane · slots per lane + slot
     weights: NDArray[np.float32]  # [B] importance weights; all 1 for uniform sampling
 

@@ -9,19 +9,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from simple_dqn.acceleration import accelerate
 from simple_dqn.build import (
     Run,
     announce,
     build,
-    find_game,
-    find_preset,
-    find_snapshots_game,
     go_on,
     load_weights,
     show_and_record,
 )
 from simple_dqn.errors import UsageError
 from simple_dqn.experience import load_experience
+from simple_dqn.games import find_game, find_preset, find_snapshots_game
 from simple_dqn.resolve import changes, resolve
 from simple_dqn.results import (
     best_path,
@@ -194,6 +193,9 @@ def train_epochs(run: Run, latest: Path | None) -> None:
         latest: the snapshot that it goes on from, for the advice after an interruption.
     """
     config, environment = run.config, run.environment
+    if config.backend.acceleration:
+        steps = (config.run.epochs - config.run.start_epoch) * config.run.train_steps
+        accelerate(run.network, steps // config.agent.train_frequency * config.agent.train_repeat)
     try:
         for epoch in range(config.run.start_epoch + 1, config.run.epochs + 1):
             run.statistics.epoch = epoch

@@ -10,8 +10,6 @@ from simple_dqn.build import (
     Run,
     announce,
     build,
-    find_game,
-    find_snapshots_game,
     go_on,
     show_and_record,
     title,
@@ -20,6 +18,7 @@ from simple_dqn.config import PLAY_DEFAULTS, Config
 from simple_dqn.errors import UsageError
 from simple_dqn.experience import save_experience
 from simple_dqn.files import require_writable
+from simple_dqn.games import find_game, find_snapshots_game
 from simple_dqn.resolve import resolve
 from simple_dqn.snapshot import Snapshot, load_snapshot
 from simple_dqn.watch.display import open_display, signals_unwind
@@ -52,7 +51,7 @@ def play(what: str, given: Given) -> None:
     try:
         with (
             signals_unwind() if keeping else contextlib.nullcontext(),
-            build(config, game, rom, keeping, shown) as run,
+            build(config, game, rom, with_memory=keeping, with_tests=False, shown=shown) as run,
         ):
             play_games(run, snapshot, lines)
     finally:
@@ -141,7 +140,7 @@ def record(path: Path, given: Given) -> None:
         if file.exists() and not config.run.overwrite:
             raise UsageError(f"'{file}' exists: give another --video_file, or --overwrite")
     require_writable(target.parent, "video_file")
-    with build(config, game, rom, with_memory=False, shown=True) as run:
+    with build(config, game, rom, with_memory=False, with_tests=False, shown=True) as run:
         go_on(run, snapshot)
         show_and_record(run)
         environment = run.environment

@@ -84,9 +84,9 @@ class Player(Callback):
         self.players: set[str] = set()
         self.score, self.over = 0.0, False
 
-        environment = agent.environment
-        environment.on_frame += (self.on_frame,)
-        self._meanings = environment.action_meanings
+        for environment in agent.environments:
+            environment.on_frame += (self.on_frame,)
+        self._meanings = agent.environment.action_meanings
         self._speed = SPEEDS.index(1)
         self._begun = self._paused = self._one_step = False
         self._shows_q = self._shows_state = self._shows_help = False
@@ -242,8 +242,8 @@ class Player(Callback):
         if self.agent.phase == "play":
             raise Quit
         self.close()
-        environment: Environment = self.agent.environment
-        environment.on_frame = tuple(f for f in environment.on_frame if f != self.on_frame)
+        for environment in self.agent.environments:
+            environment.on_frame = tuple(f for f in environment.on_frame if f != self.on_frame)
         logger.info("the display is closed; the %s phase goes on", self.agent.phase)
 
     # --- the picture ------------------------------------------------------------------------

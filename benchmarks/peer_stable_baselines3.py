@@ -1,0 +1,67 @@
+"""The peer Stable-Baselines3: its DQN with its Atari environments, frame stack and CnnPolicy.
+
+Evaluation is the loop of its ``evaluate_policy``: ``model.predict(deterministic=True)`` and a step
+of a vectorised environment, with 1 game, 8 games, and 8 games in processes of their own.
+"""
+
+# mypy: ignore-errors
+# What is imported here lives in the peers' environment, out of mypy's sight.
+
+from __future__ import annotations
+
+import ale_py
+import gymnasium
+from peer_common import LEARNING_STARTS, MEMORY_SIZE, run, speed
+from stable_baselines3 import DQN
+from stable_baselines3.common.env_util import make_atari_env
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecFrameStack
+
+gymnasium.register_envs(ale_py)
+
+
+def environments(task: str, count: int, kind: type[VecEnv] = DummyVecEnv) -> VecEnv:
+    """Return `count` games as the library makes them."""
+    return VecFrameStack(make_atari_env(task, n_envs=count, seed=1, vec_env_cls=kind), 4)
+
+
+def make_model(envs: VecEnv) -> DQN:
+    """Return the library's DQN."""
+    return DQN(
+        "CnnPolicy", envs, buffer_size=MEMORY_SIZE, learning_starts=LEARNING_STARTS, batch_size=32,
+        train_freq=4, gradient_steps=1, target_update_interval=10_000, learning_rate=1e-4,
+        exploration_initial_eps=0.1, exploration_final_eps=0.1, device="cpu",
+    )  # fmt: skip
+
+
+def train(task: str) -> dict[str, float]:
+    """Return the steps per second of learning."""
+    model = make_model(environments(task, 1))
+    model.learn(LEARNING_STARTS)
+    return {"learn": speed(lambda steps: model.learn(steps, reset_num_timesteps=False), "train")}
+
+
+def test(task: str) -> dict[str, float]:
+    """Return the steps per second of evaluation, by the way it is done."""
+    model = make_model(environments(task, 1))
+    ways = {}
+    for way, count, kind in [
+        ("1 game", 1, DummyVecEnv),
+        ("8 games", 8, DummyVecEnv),
+        ("8 games in processes", 8, SubprocVecEnv),
+    ]:
+        envs = environments(task, count, kind)
+        observations = envs.reset()
+
+        def play(steps: int, envs: VecEnv = envs) -> None:
+            nonlocal observations
+            for _ in range(steps // envs.num_envs):
+                actions, _ = model.predict(observations, deterministic=True)
+                observations, _, _, _ = envs.step(actions)
+
+        ways[way] = speed(play, "test")
+        envs.close()
+    return ways
+
+
+if __name__ == "__main__":
+    run("stable-baselines3", "stable-baselines3", train, test)

@@ -1,0 +1,96 @@
+"""The peer Tianshou: its DQN with its Atari wrappers, DQNet, Collector and replay buffer.
+
+As in its Atari example the buffer keeps single screens and stacks them when sampled, and the
+network takes pixels unscaled. Training calls Collector and update in turn instead of the library's
+trainer, which looks for NaN in the whole buffer before each update and is many times slower.
+Evaluation collects at ε .05, with 1 game, 8 games, and 8 games in processes of their own.
+"""
+
+# mypy: ignore-errors
+# What is imported here lives in the peers' environment, out of mypy's sight.
+
+from __future__ import annotations
+
+import ale_py
+import gymnasium
+from peer_common import LEARNING_STARTS, MEMORY_SIZE, STEPS, WARM_UP, run, speed
+from tianshou.algorithm import DQN
+from tianshou.algorithm.modelfree.dqn import DiscreteQLearningPolicy
+from tianshou.algorithm.optim import AdamOptimizerFactory
+from tianshou.data import Collector, VectorReplayBuffer
+from tianshou.env import BaseVectorEnv
+from tianshou.env.atari import atari_wrapper
+from tianshou.env.atari.atari_network import DQNet
+from tianshou.env.atari.atari_wrapper import AtariEnvFactory
+from tianshou.highlevel.env import EnvMode, VectorEnvType
+from tianshou.utils.torch_utils import policy_within_training_step
+
+gymnasium.register_envs(ale_py)
+
+# Tianshou 2.0.1 makes a space of dtype np.integer, which NumPy 2.4 refuses: say uint8 instead.
+atari_wrapper.get_space_dtype = lambda space: space.dtype.type
+
+
+def environments(
+    task: str, count: int, mode: EnvMode, kind: VectorEnvType = VectorEnvType.DUMMY
+) -> BaseVectorEnv:
+    """Return `count` games as the library makes them."""
+    factory = AtariEnvFactory(task, 4, use_envpool_if_available=False, venv_type=kind)
+    return factory.create_venv(count, mode, seed=1)
+
+
+def make_algorithm(envs: BaseVectorEnv) -> DQN:
+    """Return the library's DQN."""
+    actions = envs.action_space[0]
+    policy = DiscreteQLearningPolicy(
+        model=DQNet(4, 84, 84, action_shape=actions.n), action_space=actions,
+        eps_training=0.1, eps_inference=0.05,
+    )  # fmt: skip
+    return DQN(
+        policy=policy, optim=AdamOptimizerFactory(lr=1e-4), gamma=0.99, target_update_freq=500,
+        is_double=False,
+    )  # fmt: skip
+
+
+def train(task: str) -> dict[str, float]:
+    """Return the steps per second of collecting and learning in turn."""
+    envs = environments(task, 1, EnvMode.TRAINING)
+    algorithm = make_algorithm(envs)
+    buffer = VectorReplayBuffer(
+        MEMORY_SIZE, buffer_num=1, ignore_obs_next=True, save_only_last_obs=True, stack_num=4
+    )
+    collector = Collector(algorithm, envs, buffer, exploration_noise=True)
+    collector.reset()
+    collector.collect(n_step=LEARNING_STARTS, random=True)
+
+    def play(steps: int) -> None:
+        for _ in range(steps // 4):
+            collector.collect(n_step=4)
+            algorithm.update(buffer, sample_size=32)
+
+    with policy_within_training_step(algorithm.policy):
+        return {"collect and update": speed(play, "train")}
+
+
+def test(task: str) -> dict[str, float]:
+    """Return the steps per second of evaluation, by the way it is done."""
+    ways = {}
+    for way, count, kind in [
+        ("1 game", 1, VectorEnvType.DUMMY),
+        ("8 games", 8, VectorEnvType.DUMMY),
+        ("8 games in processes", 8, VectorEnvType.SUBPROC_SHARED_MEM_AUTO),
+    ]:
+        envs = environments(task, count, EnvMode.TEST, kind)
+        # The collector's own buffer would be larger: 4.5 GB for 8 games.
+        buffer = VectorReplayBuffer(WARM_UP + STEPS["test"], buffer_num=count)
+        collector = Collector(make_algorithm(envs), envs, buffer, exploration_noise=True)
+        collector.reset()
+        ways[way] = speed(
+            lambda steps, collector=collector: collector.collect(n_step=steps), "test"
+        )
+        envs.close()
+    return ways
+
+
+if __name__ == "__main__":
+    run("tianshou", "tianshou", train, test)

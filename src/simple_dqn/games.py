@@ -1,0 +1,196 @@
+"""The games: which one a name means, and the environment that plays it.
+
+Apart from the other objects, because a process that only plays games needs no torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from simple_dqn import user_classes
+from simple_dqn.config import Config, EnvironmentOptions
+from simple_dqn.environment import ALEEnvironment, Environment
+from simple_dqn.errors import UsageError
+from simple_dqn.roms import find_rom
+from simple_dqn.snapshot import Snapshot
+
+
+def find_game(name: str, kind: str) -> tuple[str, str, Path | None]:
+    """Return (ale, gym or module:Class, game, ROM) of what the user called ``name``.
+
+    Raises:
+        UsageError: there is no such game.
+    """
+    if kind == "gym" or ":" in kind:
+        return kind, name, None
+    try:
+        return "ale", *find_rom(name)
+    except UsageError:
+        import gymnasium
+
+        if kind == "auto" and (name in gymnasium.registry or ":" in name):
+            return "gym", name, None
+        family = (name.rpartition("-v")[0] or name).lower()
+        near = [i for i in gymnasium.registry if i.rpartition("-v")[0].lower() == family]
+        if kind == "auto" and near:
+            hint = " or ".join(near)
+            raise UsageError(f"'{name}' is no Gymnasium id: did you mean {hint}?") from None
+        if kind == "auto" and re.search(r"-v\d+$", name):
+            near = difflib.get_close_matches(name, gymnasium.registry, n=2, cutoff=0.75)
+            hint = f"did you mean {' or '.join(near)}? O" if near else "o"
+            raise UsageError(
+                f"'{name}' is no Gymnasium id here: {hint}ne of another package is named module:id"
+            ) from None
+        raise
+
+
+def find_preset(kind: str, game: str) -> str:
+    """Return the preset that suits a game: "nature" for screens, "vector" for all else.
+
+    Args:
+        kind, game: see ``find_game``.
+
+    Raises:
+        UsageError: the game cannot be made.
+    """
+    if kind == "ale":
+        return "nature"
+    options = EnvironmentOptions(environment=kind)
+    environment = make_environment(Config(options), game, None, 1, np.random.SeedSequence(0))
+    environment.close()
+    return "nature" if environment.observation_dtype == np.uint8 else "vector"
+
+
+def find_snapshots_game(snapshot: Snapshot, environment: str = "") -> tuple[str, Path | None]:
+    """Return (game, ROM) of a snapshot: from roms/, else the ROM that ale-py ships.
+
+    Args:
+        snapshot: it may come from anybody, so it alone does not decide which modules run.
+        environment: what the user gave as ``--environment``.
+
+    Raises:
+        UsageError: there is no such game here, or its code needs the user's consent.
+    """
+    own = str(snapshot.config.get("environment"))
+    if environment not in ("", own):
+        raise UsageError(f"'{snapshot.path}' was trained with --environment {own}: leave it out")
+    if ":" in own and not environment:
+        raise UsageError(
+            f"'{snapshot.path}' was trained on an environment of somebody's own: "
+            f"--environment {own} runs the code of that name here"
+        )
+    if ":" in own:
+        return snapshot.game, None
+    if own == "gym":
+        module = snapshot.game.rpartition(":")[0]
+        if module and environment != "gym":
+            raise UsageError(
+                f"'{snapshot.path}' was trained on '{snapshot.game}': --environment gym imports "
+                f"the module {module} for it"
+            )
+        return snapshot.game, None
+    return find_rom(f"roms/{snapshot.game}.bin")
+
+
+def make_environment(
+    config: Config,
+    game: str,
+    rom: Path | None,
+    num_envs: int,
+    seed: np.random.SeedSequence,
+    shown: bool = False,
+) -> Environment:
+    """Return the environment of a game: the user's own, on ALE if there is a ROM, on Gymnasium.
+
+    Args:
+        config: its options count, but for the number of lanes.
+        game, rom: see ``find_game``.
+        num_envs: the number of lanes, in ``--workers`` processes unless they are shown.
+        seed: of all that is random in the games.
+        shown: whether somebody will listen to the frames and the sound of the first game.
+
+    Raises:
+        UsageError: the game cannot be made.
+    """
+    env = config.environment
+    audible = shown or bool(env.record_sound_filename)  # a display while training is silent
+    shown = shown or env.display_screen or bool(env.record_screen_path)
+    if not env.workers or shown or audible:
+        return _make(config, game, rom, num_envs, seed, shown, audible)
+    from simple_dqn.parallel import ParallelEnvironment
+
+    make = partial(_make_lane, config, game, rom)
+    return ParallelEnvironment(make, num_envs, seed, env.workers)
+
+
+def _make_lane(
+    config: Config, game: str, rom: Path | None, seed: np.random.SeedSequence
+) -> Environment:
+    """Return an environment of one lane."""
+    return _make(config, game, rom, 1, seed, shown=False, audible=False)
+
+
+def _make(
+    config: Config,
+    game: str,
+    rom: Path | None,
+    num_envs: int,
+    seed: np.random.SeedSequence,
+    shown: bool,
+    audible: bool,
+) -> Environment:
+    """Return an environment whose games run in this process."""
+    env = config.environment
+    screen = dict(resize=env.resize, screen_width=env.screen_width, screen_height=env.screen_height)
+    if ":" in env.environment:
+        base: Any = Environment
+        environment: Environment = user_classes.make(
+            env.environment, base, "environment", game, num_envs=num_envs, seed=seed
+        )
+        needed = ("num_envs", "action_meanings", "observation_shape", "observation_dtype")
+        if lacks := [name for name in needed if not hasattr(environment, name)]:
+            raise UsageError(f"{env.environment} lacks the attribute {' and '.join(lacks)}")
+        if environment.observation_dtype not in (np.uint8, np.float32):
+            dtype = environment.observation_dtype
+            raise UsageError(
+                f"{env.environment}: observation_dtype is uint8 or float32, not {dtype}"
+            )
+        if shown and type(environment).screen is Environment.screen:
+            raise UsageError(f"{env.environment} cannot be shown: it has no method 'screen'")
+        return environment
+    if rom is None:
+        from simple_dqn.gym_environment import GymEnvironment
+
+        user_classes.see_current_folder()  # for module:id
+        return GymEnvironment(game, num_envs=num_envs, seed=seed, render=shown, **screen)  # type: ignore[arg-type]
+
+    if env.random_starts_unit == "steps" and env.random_starts:
+        # The original drew from {history_length, ..., random_starts} and did one step more.
+        least = min(config.replay.history_length, env.random_starts) + 1
+        multiple = env.frame_skip
+        starts = (least * multiple, (env.random_starts + 1) * multiple)
+    else:
+        multiple, starts = 1, (1, max(env.random_starts, 1))
+    return ALEEnvironment(
+        rom,
+        num_envs=num_envs,
+        seed=seed,
+        frame_skip=env.frame_skip,
+        repeat_action_probability=env.repeat_action_probability,
+        minimal_action_set=env.minimal_action_set,
+        game_mode=env.game_mode,
+        game_difficulty=env.game_difficulty,
+        color_averaging=env.color_averaging,
+        life_loss_terminal=env.life_loss_terminal,
+        random_starts=starts,
+        random_starts_multiple=multiple,
+        test_frame_cap=env.test_frame_cap,
+        audible=audible,
+        **screen,  # type: ignore[arg-type]
+    )

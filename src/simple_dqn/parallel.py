@@ -1,0 +1,195 @@
+"""ParallelEnvironment: the games of several lanes, shared out to processes.
+
+Processes, because emulators hold Python's lock while they run. What they tell lies in memory that
+all of them share; a message a round wakes each, another says that it has done its part.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simple_dqn.environment import Environment, lane_seeds
+from simple_dqn.errors import UsageError
+from simple_dqn.structures import Step
+
+Make = Callable[[np.random.SeedSequence], Environment]
+
+FLAGS = ("terminals", "truncateds", "game_overs")
+GOODBYE = 5.0  # seconds that a process has to close its games
+
+
+class Shared(NamedTuple):
+    """What the processes tell, N lanes: buffers without a type, that travel to a new process."""
+
+    observations: Any  # observation_dtype [N, *observation_shape]
+    rewards: Any  # float32 [N]
+    flags: Any  # bool [3, N], see FLAGS
+
+
+class ParallelEnvironment(Environment):
+    """N lanes, each an environment of one game, in worker processes.
+
+    A lane plays what lane i of the same environment in this process would: nothing depends on the
+    number of workers.
+
+    Args:
+        make: makes the environment of one lane from its seed; it travels to the processes.
+        num_envs: N.
+        seed: see ``lane_seeds``.
+        workers: processes, at most one a lane is started.
+
+    Raises:
+        UsageError: the game cannot be made, or a process has died. Also later, from any method.
+    """
+
+    def __init__(
+        self, make: Make, num_envs: int, seed: np.random.SeedSequence, workers: int
+    ) -> None:
+        pattern = make(np.random.SeedSequence(0))
+        self.num_envs = num_envs
+        self.action_meanings = pattern.action_meanings
+        self.observation_shape = shape = pattern.observation_shape
+        self.observation_dtype = dtype = pattern.observation_dtype
+        self.frames_per_second, self.pixel_aspect = pattern.frames_per_second, pattern.pixel_aspect
+        pattern.close()
+
+        # Not forked: the threads of this process would not come along, but their locks would.
+        context = multiprocessing.get_context("spawn")
+        shared = Shared(
+            context.RawArray("B", num_envs * int(np.prod(shape)) * dtype.itemsize),
+            context.RawArray("B", num_envs * 4),
+            context.RawArray("B", num_envs * len(FLAGS)),
+        )
+        self.observations, self.rewards, self.flags = _arrays(shared, num_envs, shape, dtype)
+        seeds = lane_seeds(seed, num_envs)
+        self.lanes = np.array_split(np.arange(num_envs), min(workers, num_envs))
+        self.connections: list[Connection[Any, Any]] = []
+        self.processes = []
+        for lanes in self.lanes:
+            ours, theirs = context.Pipe()
+            own_seeds = [seeds[lane] for lane in lanes]
+            process = context.Process(
+                target=_work, args=(make, own_seeds, lanes, num_envs, shared, theirs), daemon=True
+            )
+            process.start()
+            theirs.close()  # so that the end of the process ends the pipe
+            self.connections.append(ours)
+            self.processes.append(process)
+        self._wait(range(len(self.lanes)))
+
+    def restart(self, lanes: NDArray[np.intp] | None = None) -> NDArray[Any]:
+        """See Environment."""
+        asked = []
+        for worker, own in enumerate(self.lanes):
+            chosen = None if lanes is None else np.intersect1d(own, lanes)
+            if chosen is None or len(chosen):
+                self._tell(worker, chosen, None)
+                asked.append(worker)
+        self._wait(asked)
+        return self.observations[slice(None) if lanes is None else lanes].copy()
+
+    def act(self, actions: NDArray[np.integer[Any]]) -> Step:
+        """See Environment."""
+        for worker, own in enumerate(self.lanes):
+            self._tell(worker, None, actions[own])
+        self._wait(range(len(self.lanes)))
+        return Step(self.observations.copy(), self.rewards.copy(), *self.flags.copy())
+
+    def _tell(
+        self, worker: int, lanes: NDArray[np.intp] | None, actions: NDArray[Any] | None
+    ) -> None:
+        """Have a worker do ``actions``, or without any restart ``lanes``."""
+        try:
+            self.connections[worker].send((self.training, self.remembered, lanes, actions))
+        except OSError as error:
+            raise UsageError("a process that played games has died") from error
+
+    def _wait(self, workers: Any) -> None:
+        """Wait until these workers have done what they were told."""
+        for worker in workers:
+            try:
+                error = self.connections[worker].recv()
+            except (EOFError, OSError) as death:
+                raise UsageError("a process that played games has died") from death
+            if error is not None:
+                raise error
+
+    def close(self) -> None:
+        """Let the processes close their games and go."""
+        for connection in self.connections:
+            connection.close()
+        for process in self.processes:
+            process.join(GOODBYE)
+            if process.is_alive():
+                process.terminate()
+        self.processes.clear()
+
+
+def _arrays(
+    shared: Shared, num_envs: int, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> tuple[NDArray[Any], NDArray[np.float32], NDArray[np.bool_]]:
+    """Return (observations, rewards, flags), each with its type and shape."""
+    return (
+        np.frombuffer(shared.observations, dtype).reshape(num_envs, *shape),
+        np.frombuffer(shared.rewards, np.float32),
+        np.frombuffer(shared.flags, np.bool_).reshape(len(FLAGS), num_envs),
+    )
+
+
+def _work(
+    make: Make,
+    seeds: list[np.random.SeedSequence],
+    lanes: NDArray[np.intp],
+    num_envs: int,
+    shared: Shared,
+    connection: Connection[Any, Any],
+) -> None:
+    """Play the games of ``lanes`` as the other end of the pipe tells, until it is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that trains
+    games: list[Environment] = []
+    try:
+        games = [make(seed) for seed in seeds]
+        arrays = _arrays(shared, num_envs, games[0].observation_shape, games[0].observation_dtype)
+        connection.send(None)
+        while True:
+            training, remembered, chosen, actions = connection.recv()
+            for index, lane in enumerate(lanes):
+                game = games[index]
+                game.training, game.remembered = training, remembered
+                if actions is not None:
+                    _act(game, actions[index : index + 1], lane, *arrays)
+                elif chosen is None:
+                    arrays[0][lane] = game.restart()[0]
+                elif lane in chosen:
+                    arrays[0][lane] = game.restart(np.zeros(1, np.intp))[0]
+            connection.send(None)
+    except (EOFError, OSError):
+        pass  # the other end has gone: nobody plays any more
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}"
+        connection.send(error if isinstance(error, UsageError) else UsageError(text))
+    finally:
+        for game in games:
+            game.close()
+
+
+def _act(
+    game: Environment,
+    action: NDArray[np.integer[Any]],
+    lane: int,
+    observations: NDArray[Any],
+    rewards: NDArray[np.float32],
+    flags: NDArray[np.bool_],
+) -> None:
+    """Act in one game and write down what it led to."""
+    step = game.act(action)
+    observations[lane] = step.observations[0]
+    rewards[lane] = step.rewards[0]
+    flags[:, lane] = step.terminals[0], step.truncateds[0], step.game_overs[0]
