@@ -129,3 +129,10 @@ def test_another_optimiser_than_the_presets_brings_its_own_epsilon():
     given = {"preset": "rainbow", "optimizer": "rmsprop", "optimizer_epsilon": 0.5}
     assert resolve(given).network.optimizer_epsilon == 0.5
     assert resolve({"optimizer": "sgd"}).network.optimizer_epsilon == 0
+
+
+def test_every_preset_can_be_chosen_and_resolves():
+    (field,) = (f for _, f, _ in options() if f.name == "preset")
+    assert field.metadata["choices"] == tuple(PRESETS)
+    for preset in PRESETS:
+        assert resolve({"preset": preset}).common.preset == preset

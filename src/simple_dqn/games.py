@@ -170,13 +170,7 @@ def _make(
         user_classes.see_current_folder()  # for module:id
         return GymEnvironment(game, num_envs=num_envs, seed=seed, render=shown, **screen)  # type: ignore[arg-type]
 
-    if env.random_starts_unit == "steps" and env.random_starts:
-        # The original drew from {history_length, ..., random_starts} and did one step more.
-        least = min(config.replay.history_length, env.random_starts) + 1
-        multiple = env.frame_skip
-        starts = (least * multiple, (env.random_starts + 1) * multiple)
-    else:
-        multiple, starts = 1, (1, max(env.random_starts, 1))
+    in_steps = env.random_starts_unit == "steps" and env.random_starts > 0
     return ALEEnvironment(
         rom,
         num_envs=num_envs,
@@ -188,9 +182,19 @@ def _make(
         game_difficulty=env.game_difficulty,
         color_averaging=env.color_averaging,
         life_loss_terminal=env.life_loss_terminal,
-        random_starts=starts,
-        random_starts_multiple=multiple,
+        random_starts=noop_frames(config),
+        random_starts_multiple=env.frame_skip if in_steps else 1,
         test_frame_cap=env.test_frame_cap,
         audible=audible,
         **screen,  # type: ignore[arg-type]
     )
+
+
+def noop_frames(config: Config) -> tuple[int, int]:
+    """Return (least, most) no-op frames at the start of an Atari game."""
+    env = config.environment
+    if env.random_starts_unit == "steps" and env.random_starts:
+        # The original drew from {history_length, ..., random_starts} and did one step more.
+        least = min(config.replay.history_length, env.random_starts) + 1
+        return least * env.frame_skip, (env.random_starts + 1) * env.frame_skip
+    return 1, max(env.random_starts, 1)

@@ -219,6 +219,8 @@ def profile(phase: str, name: str, given: Given) -> None:
 
 def report(run: Run, snapshot: Snapshot) -> str:
     """Return what a test came to: scores and the protocol they were got by."""
+    from simple_dqn.games import noop_frames
+
     row, env = run.statistics.row, run.config.environment
     scores = (
         "mean {average_reward:.2f} ± {std_game_reward:.2f} (standard deviation), "
@@ -227,7 +229,7 @@ def report(run: Run, snapshot: Snapshot) -> str:
         else "no game ended: give more --test_steps, or --test_games"
     )
     if snapshot.config.get("environment") == "ale":
-        least, most = getattr(run.environment, "random_starts", (0, 0))
+        least, most = noop_frames(run.config)
         starts = f"{least} to {most} no-op frames at the start"
         cap = f"cut off after {env.test_frame_cap} frames" if env.test_frame_cap else "no frame cap"
         rules = (
