@@ -38,7 +38,8 @@ def start(game: str, options: list[str]) -> Any:
     kind, game, rom = find_game(game, given.get("environment", "auto"))
     fixed = {"random_seed": 1, "exploration_rate_start": 0.1, "exploration_rate_end": 0.1}
     run = build(resolve({**fixed, **given, "environment": kind}), game, rom, with_tests=False)
-    accelerate(run.network, LEAST_UPDATES)
+    if run.config.backend.acceleration:  # as in a run long enough for it
+        accelerate(run.network, LEAST_UPDATES)
     fill(run.agent.memory)
     run.agent.train(WARM_UP)
     return run
@@ -47,10 +48,13 @@ def start(game: str, options: list[str]) -> Any:
 def fill(memory: Any) -> None:
     """Fill a replay memory with noise: episodes of 200 steps in every lane."""
     rng = np.random.default_rng(0)
-    noise = rng.integers(0, 256, (1000, *memory.screens.shape[2:]), np.uint8)
-    for begin in range(0, memory.slots, len(noise)):
-        count = min(len(noise), memory.slots - begin)
-        memory.screens[:, begin : begin + count] = noise[:count]
+    if memory.states_are_slots:  # on a GPU
+        memory.screens.rows[:-1].random_(0, 256)
+    else:
+        noise = rng.integers(0, 256, (1000, *memory.screens.shape[2:]), np.uint8)
+        for begin in range(0, memory.slots, len(noise)):
+            count = min(len(noise), memory.slots - begin)
+            memory.screens[:, begin : begin + count] = noise[:count]
     memory.actions[:] = rng.integers(2, size=memory.actions.shape)
     memory.starts[:, ::200] = True
     memory.filled[:] = memory.slots
@@ -83,10 +87,11 @@ def drift(game: str, options: list[str], updates: int) -> list[dict[str, float]]
 
 def elsewhere(*arguments: str, threads: int = 0) -> Any:
     """Run this script with ``arguments`` in a process of its own; return what it prints."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(allowed)[: threads or None])  # the process inherits it
     command = [sys.executable, __file__, *arguments]
-    cores = f"0-{threads - 1}" if threads else ""
-    pinned = ["taskset", "-c", cores] if cores else []
-    result = subprocess.run([*pinned, *command], check=True, stdout=subprocess.PIPE, text=True)
+    result = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    os.sched_setaffinity(0, allowed)
     return json.loads(result.stdout.splitlines()[-1])
 
 

@@ -234,7 +234,7 @@ def test_learning_goes_on_from_a_saved_state_as_if_uninterrupted(optimizer):
     for update in range(3):
         whole.train(make_batch(update, shape=(3,)))
     weights = {n: t.clone() for n, t in whole.weights().items()}
-    state = {n: t.clone() for n, t in whole.training_state().items()}
+    state = {n: t.clone() for n, t in sorted(whole.training_state().items())}  # as from a file
     resumed = make(network=make_network(shape=(3,), seed=9), optimizer=optimizer)
     resumed.load_weights(weights)
     resumed.load_training_state(state)

@@ -97,8 +97,9 @@ def test_what_fails_in_a_worker_is_told_here():
 
 def test_a_worker_that_dies_is_told_and_none_outlives_its_environment():
     env = ParallelEnvironment(Fragile, 4, np.random.SeedSequence(0), 2)
-    pids = [process.pid for process in env.processes]
+    assert not env.processes  # nobody has asked for a game
     env.restart()
+    pids = [process.pid for process in env.processes]
     os.kill(pids[0], signal.SIGINT)  # Ctrl-C reaches all processes of a terminal
     assert env.act(np.zeros(4, int)).rewards.tolist() == [1, 1, 1, 1]
     os.kill(pids[1], signal.SIGKILL)
@@ -134,6 +135,7 @@ def test_workers_end_when_the_process_that_trains_is_killed(tmp_path):
         "from tests.test_parallel import Fragile\n"
         "if __name__ == '__main__':\n"
         "    env = ParallelEnvironment(Fragile, 2, np.random.SeedSequence(0), 2)\n"
+        "    env.restart()\n"
         "    print(*[p.pid for p in env.processes], flush=True)\n"
         "    time.sleep(60)\n"
     )

@@ -54,16 +54,22 @@ def compile_optimizer(optimizer: RMSProp) -> None:
     """
     plain = optimizer.update
     lr_to_tensor(optimizer, torch.device("cpu"))
-    optimizer.update = torch.compile(plain, dynamic=False)
     for group in optimizer.param_groups:
         for param in group["params"]:
             param.grad = torch.zeros_like(param)
     try:
+        optimizer.update = torch.compile(plain, dynamic=False)
         optimizer.step()  # with gradients of zero it changes nothing
+        logger.info("the optimiser is compiled")
     except Exception as error:  # torch documents none; a missing compiler has several
         optimizer.update = plain
-        logger.info("the optimiser runs uncompiled: %s", str(error).strip().splitlines()[0])
+        logger.info("the optimiser runs uncompiled: %s", first_line(error))
     optimizer.zero_grad(set_to_none=True)
+
+
+def first_line(error: Exception) -> str:
+    """Return what an error says, on one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def lr_to_tensor(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
@@ -82,7 +88,7 @@ def capture(network: DeepQNetwork) -> None:
         for group in network.optimizer.param_groups:
             group["capturable"] = True
     elif not isinstance(network.optimizer, RMSProp):
-        logger.info("updates run without a CUDA graph: their optimiser cannot be captured")
+        logger.info("updates run without a CUDA graph: there is none for their optimiser")
         return
     lr_to_tensor(network.optimizer, network.device)
     network.train = GraphedTrain(network)  # type: ignore[method-assign]
@@ -93,7 +99,7 @@ class GraphedTrain:
 
     A graph reads and writes the same memory each time. So a batch is copied into tensors of its
     own, and the errors that it returns are overwritten by the next update. Nothing here waits for
-    the GPU, but for the copies of the batch before the last.
+    the GPU, but for the copies of the last batch. Where capturing fails the plain updates go on.
     """
 
     def __init__(self, network: DeepQNetwork) -> None:
@@ -124,9 +130,17 @@ class GraphedTrain:
             return self._beside(self.plain)
         if self.graph is None:  # capturing counts the update, but only the replay does it
             self.network.optimizer.zero_grad(set_to_none=True)  # the graph makes its own
-            self.graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self.graph):
-                self.errors = self.plain(self._batch())
+            counts = self.network.weight_updates, self.network._cost_updates
+            try:
+                self.graph = torch.cuda.CUDAGraph()
+                with torch.cuda.graph(self.graph):
+                    self.errors = self.plain(self._batch())
+            except RuntimeError as error:
+                logger.info("updates run without a CUDA graph: %s", first_line(error))
+                self.network.weight_updates, self.network._cost_updates = counts
+                self.network.optimizer.zero_grad(set_to_none=True)
+                self.network.train = self.plain  # type: ignore[method-assign, assignment]
+                return self.plain(batch)
         else:
             self.network.weight_updates += 1
             self.network._cost_updates += 1
@@ -172,7 +186,7 @@ class DeviceScreens:
         """Write ``screens`` [n, *shape] to (lanes [n], slots [n])."""
         lanes, slots = at
         rows = torch.as_tensor(lanes * self.slots + slots).to(self.device)
-        self.rows[rows] = torch.as_tensor(screens).reshape(len(screens), -1).to(self.device)
+        self.rows[rows] = torch.as_tensor(screens).reshape(len(rows), -1).to(self.device)
 
     def __getitem__(self, at: tuple[Any, Any]) -> NDArray[np.uint8]:
         """Return the screens at (lanes, slots), which are broadcast: uint8 [..., *shape]."""

@@ -198,23 +198,24 @@ class Agent:
         lanes = self.environment.num_envs
         self.active = np.arange(lanes) < (games or lanes)
         lengths = [0] * lanes  # steps of each game so far, by its number
-        while self.active.any() and (games or self._end_to_end(lengths) < steps):
+        played = first = ahead = 0  # steps of all; the first game that runs, steps of those ahead
+        while self.active.any() and (games or ahead + lengths[first] < steps):
             step = self.step(self.exploration_rate_test, remember)
             for number in self.game_numbers[self.active]:
                 lengths[number] += 1
+                played += 1
             for lane in np.flatnonzero((step.game_overs | step.truncateds) & self.active):
-                if len(lengths) < games if games else sum(lengths) < steps:
+                if len(lengths) < games if games else played < steps:
                     self.game_numbers[lane] = len(lengths)
                     lengths.append(0)
                 else:  # the lane stays where its last game ended
                     self.active[lane] = False
+            while first < self.game_numbers[self.active].min(initial=len(lengths) - 1):
+                ahead += lengths[first]
+                first += 1
             ended = step.terminals | step.truncateds
             self.restart(np.flatnonzero(ended & self.active), remember)
         self._end()
-
-    def _end_to_end(self, lengths: list[int]) -> int:
-        """Return the steps of the games up to the first that still runs."""
-        return sum(lengths[: self.game_numbers[self.active].min() + 1])
 
     def _start(
         self, phase: str, *, steps: int, games: int = 0, remember: bool, offline: bool = False

@@ -149,7 +149,7 @@ def build(
         network.lookup = memory.screens.lookup
     statistics = Statistics(config.run.validation_size, on_row=(log_row,))
     testing = None
-    if with_tests:
+    if with_tests and config.run.test_steps:
         test_envs = count_test_lanes(config)
         testing = (
             make_environment(config, game, rom, test_envs, seeds[4], shown),
@@ -180,8 +180,13 @@ def build(
 
 
 def count_test_lanes(config: Config) -> int:
-    """Return how many games are tested at once: --test_envs, but no more than the test can use."""
-    run = config.run
+    """Return how many games are tested at once: --test_envs, but no more than the test can use.
+
+    One, if somebody looks on or records: all games are to be seen.
+    """
+    run, env = config.run, config.environment
+    if env.display_screen or env.record_screen_path or env.record_sound_filename:
+        return 1
     usable = run.test_games or max(run.test_steps // STEPS_A_LANE, 1)
     return min(config.environment.test_envs, usable)
 

@@ -71,10 +71,12 @@ class EnvironmentOptions:
         1, "games played side by side; every count of steps stays over all of them",
         unit="games", low=1, high=4096, commands=TRAIN)
     test_envs: int = option(
-        8, "games played side by side while testing; the scores are those of one after another",
+        8, "games played side by side while testing, at most one for each 2000 steps of the test; "
+        "the scores have the statistics of one after another",
         unit="games", low=1, high=4096, commands=TRAIN + TEST)
     workers: int = option(
-        0, "processes that the games are shared out to (0: they run in the training process)",
+        0, "processes that the games are shared out to, as many for those of training as for those "
+        "of tests (0: they run in the training process)",
         unit="processes", low=0, high=1024, commands=TRAIN + TEST)
     frame_skip: int = option(
         4, "emulator frames that each action is repeated for", unit="frames", low=1, high=60,
@@ -229,7 +231,7 @@ class BackendOptions:
         choices=("float32", "bfloat16", "float16"))
     acceleration: bool = option(
         True, "compile the optimiser where a long run repays it; on a GPU keep the replay memory "
-        "on the device and learn by a CUDA graph", commands=TRAIN)
+        "on the device and learn by a CUDA graph", commands=("train", "resume", "profile_train"))
     threads: int = option(
         0, "CPU threads of the network (0: one a core)", unit="threads", low=0, high=1024)
 

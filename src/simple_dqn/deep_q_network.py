@@ -289,4 +289,5 @@ def choose_device(backend: str, device_id: int) -> torch.device:
     if device_id >= gpus:
         there = f"there are {gpus} CUDA GPUs, numbered from 0" if gpus else "there is no CUDA GPU"
         raise UsageError(f"--backend {backend} --device_id {device_id}: {there}; try --backend cpu")
+    torch.cuda.set_device(device_id)  # for streams and graphs, which belong to the device of now
     return torch.device("cuda", device_id)

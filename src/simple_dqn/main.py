@@ -172,7 +172,7 @@ def visualize(path: Path, given: Given) -> None:
 
     snapshot = load_snapshot(path)
     game, rom = find_snapshots_game(snapshot, given.get("environment", ""))
-    config = resolve({**given, "num_envs": 1}, snapshot.config)
+    config = resolve({**given, "num_envs": 1, "workers": 0}, snapshot.config)
     options = config.visualization
     page = Path(options.visualization_file or f"results/{path.stem}.html")
     if page.is_dir():
@@ -188,6 +188,7 @@ def profile(phase: str, name: str, given: Given) -> None:
     import cProfile
     import pstats
 
+    from simple_dqn.acceleration import accelerate
     from simple_dqn.build import build
     from simple_dqn.games import find_game, find_preset
     from simple_dqn.results import file_name
@@ -198,6 +199,8 @@ def profile(phase: str, name: str, given: Given) -> None:
         given["preset"] = find_preset(kind, game)
     config = resolve({**PROFILE_DEFAULTS[f"profile_{phase}"], **given})
     with build(config, game, rom) as run:
+        if phase == "train" and config.backend.acceleration:
+            accelerate(run.network, config.run.train_steps // config.agent.train_frequency)
         profiler = cProfile.Profile()
         if phase != "random":
             run.agent.play_random(config.run.random_steps)

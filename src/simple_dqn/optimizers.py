@@ -42,11 +42,11 @@ class RMSProp(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr})
         self.decay_rate, self.epsilon = decay_rate, epsilon
         self.update: Callable[..., None] = update_centered if centered else update_uncentered
+        self.slots = ("square_avg", "grad_avg") if centered else ("square_avg",)
         for group in self.param_groups:
             for param in group["params"]:
-                self.state[param]["square_avg"] = torch.zeros_like(param)
-                if centered:
-                    self.state[param]["grad_avg"] = torch.zeros_like(param)
+                for slot in self.slots:
+                    self.state[param][slot] = torch.zeros_like(param)
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
@@ -54,7 +54,7 @@ class RMSProp(torch.optim.Optimizer):
         for group in self.param_groups:
             params = group["params"]
             grads = [param.grad for param in params]
-            slots = [[self.state[p][name] for p in params] for name in self.state[params[0]]]
+            slots = [[self.state[param][slot] for param in params] for slot in self.slots]
             self.update(params, grads, *slots, group["lr"], self.decay_rate, self.epsilon)
 
 

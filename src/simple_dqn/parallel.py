@@ -36,14 +36,14 @@ class Shared(NamedTuple):
 class ParallelEnvironment(Environment):
     """N lanes, each an environment of one game, in worker processes.
 
-    A lane plays what lane i of the same environment in this process would: nothing depends on the
-    number of workers.
+    A lane plays what lane i of the same environment in this process would, if that seeds its lanes
+    by ``lane_seeds``, as ours do: nothing depends on the number of workers.
 
     Args:
         make: makes the environment of one lane from its seed; it travels to the processes.
         num_envs: N.
         seed: see ``lane_seeds``.
-        workers: processes, at most one a lane is started.
+        workers: processes, at most one a lane; they start with the first ``restart``.
 
     Raises:
         UsageError: the game cannot be made, or a process has died. Also later, from any method.
@@ -55,37 +55,49 @@ class ParallelEnvironment(Environment):
         pattern = make(np.random.SeedSequence(0))
         self.num_envs = num_envs
         self.action_meanings = pattern.action_meanings
-        self.observation_shape = shape = pattern.observation_shape
-        self.observation_dtype = dtype = pattern.observation_dtype
+        self.observation_shape = pattern.observation_shape
+        self.observation_dtype = pattern.observation_dtype
         self.frames_per_second, self.pixel_aspect = pattern.frames_per_second, pattern.pixel_aspect
         pattern.close()
 
+        self.make, self.workers = make, min(workers, num_envs)
+        self.seeds = lane_seeds(seed, num_envs)
+        self.lanes = np.array_split(np.arange(num_envs), self.workers)
+        self.connections: list[Connection[Any, Any]] = []
+        self.processes: list[Any] = []
+
+    def _start(self) -> None:
+        """Start the processes: only now, as nobody may ever ask for these games."""
         # Not forked: the threads of this process would not come along, but their locks would.
         context = multiprocessing.get_context("spawn")
+        n, shape, dtype = self.num_envs, self.observation_shape, self.observation_dtype
         shared = Shared(
-            context.RawArray("B", num_envs * int(np.prod(shape)) * dtype.itemsize),
-            context.RawArray("B", num_envs * 4),
-            context.RawArray("B", num_envs * len(FLAGS)),
+            context.RawArray("B", n * int(np.prod(shape)) * dtype.itemsize),
+            context.RawArray("B", n * 4),
+            context.RawArray("B", n * len(FLAGS)),
         )
-        self.observations, self.rewards, self.flags = _arrays(shared, num_envs, shape, dtype)
-        seeds = lane_seeds(seed, num_envs)
-        self.lanes = np.array_split(np.arange(num_envs), min(workers, num_envs))
-        self.connections: list[Connection[Any, Any]] = []
-        self.processes = []
-        for lanes in self.lanes:
-            ours, theirs = context.Pipe()
-            own_seeds = [seeds[lane] for lane in lanes]
-            process = context.Process(
-                target=_work, args=(make, own_seeds, lanes, num_envs, shared, theirs), daemon=True
-            )
-            process.start()
-            theirs.close()  # so that the end of the process ends the pipe
-            self.connections.append(ours)
-            self.processes.append(process)
+        self.observations, self.rewards, self.flags = _arrays(shared, n, shape, dtype)
+        # Ctrl-C is for the process that trains: the others inherit that it is blocked.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            for lanes in self.lanes:
+                ours, theirs = context.Pipe()
+                seeds = [self.seeds[lane] for lane in lanes]
+                process = context.Process(
+                    target=_work, args=(self.make, seeds, lanes, n, shared, theirs), daemon=True
+                )
+                process.start()
+                theirs.close()  # so that the end of the process ends the pipe
+                self.connections.append(ours)
+                self.processes.append(process)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         self._wait(range(len(self.lanes)))
 
     def restart(self, lanes: NDArray[np.intp] | None = None) -> NDArray[Any]:
         """See Environment."""
+        if not self.processes:
+            self._start()
         asked = []
         for worker, own in enumerate(self.lanes):
             chosen = None if lanes is None else np.intersect1d(own, lanes)
@@ -129,7 +141,7 @@ class ParallelEnvironment(Environment):
             process.join(GOODBYE)
             if process.is_alive():
                 process.terminate()
-        self.processes.clear()
+        self.connections, self.processes = [], []
 
 
 def _arrays(
@@ -152,7 +164,6 @@ def _work(
     connection: Connection[Any, Any],
 ) -> None:
     """Play the games of ``lanes`` as the other end of the pipe tells, until it is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that trains
     games: list[Environment] = []
     try:
         games = [make(seed) for seed in seeds]

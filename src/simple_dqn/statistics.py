@@ -57,8 +57,8 @@ class Statistics(Callback):
         epoch: the number that the next rows get.
         row: the last row.
         start_time: when the run began, on the clock of ``time.perf_counter``.
-        game_rewards: raw scores of the games that ended in this phase; after a test in the order
-            in which they began, and only those that count, see ``Agent.test``.
+        game_rewards: raw scores of the games that ended in this phase; after a test of so many
+            steps only those that count, see ``Agent.test``.
     """
 
     def __init__(

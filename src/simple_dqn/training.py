@@ -194,7 +194,7 @@ def train_epochs(run: Run, latest: Path | None) -> None:
     """
     config, environment = run.config, run.environment
     if config.backend.acceleration:
-        steps = (config.run.epochs - config.run.start_epoch) * config.run.train_steps
+        steps = config.run.epochs * config.run.train_steps  # the same wherever a run goes on
         accelerate(run.network, steps // config.agent.train_frequency * config.agent.train_repeat)
     try:
         for epoch in range(config.run.start_epoch + 1, config.run.epochs + 1):

@@ -32,7 +32,7 @@ Given = dict[str, Any]  # the options that the user gave
 def play(what: str, given: Given) -> None:
     """Show a snapshot playing, or let a person play; leaving it early is no error."""
     snapshot = load_snapshot(Path(what)) if Path(what).suffix == ".safetensors" else None
-    given["num_envs"] = 1
+    given |= {"num_envs": 1, "workers": 0}
     if snapshot:
         game, rom = find_snapshots_game(snapshot, given.get("environment", ""))
     else:
@@ -130,7 +130,7 @@ def record(path: Path, given: Given) -> None:
     """Film one whole game of a snapshot, every emulator frame of it, with its sound."""
     snapshot = load_snapshot(path)
     game, rom = find_snapshots_game(snapshot, given.get("environment", ""))
-    config = resolve({**given, "num_envs": 1}, snapshot.config)
+    config = resolve({**given, "num_envs": 1, "workers": 0}, snapshot.config)
     target = Path(config.watch.video_file or f"videos/{path.stem}.mp4")
     if target.suffix != ".mp4":
         raise UsageError(f"--video_file '{target}' is no name for a video: let it end in .mp4")
