@@ -431,8 +431,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         target_steps=8_000,
     ),
     # The best score in an hour or two on two cores; docs/performance.md has the experiments. Half
-    # the filters are a third of the arithmetic. A batch of 64 each 8 steps learns the samples of
-    # Nature's 32 each 4.
+    # the filters are a third of the arithmetic.
     "fast": dict(
         num_envs=8,
         filters=16,
@@ -440,16 +439,14 @@ PRESETS: dict[str, dict[str, Any]] = {
         replay_size=300_000,
         n_step=3,
         optimizer="adam",
-        learning_rate=3e-4,
+        learning_rate=2.5e-4,
         loss_reduction="mean",
-        batch_size=64,
-        train_frequency=8,
         target_steps=2_000,
         exploration_rate_end=0.02,
         exploration_decay_steps=100_000,
         random_steps=10_000,
         train_steps=50_000,
-        test_steps=20_000,
+        test_steps=10_000,
         epochs=20,
     ),
     # A small network and a short run. Found on CartPole: returns of 20 steps made the difference,
