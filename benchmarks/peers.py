@@ -39,6 +39,10 @@ PACKAGES = [
 
 OURS = {  # name: options of simple-dqn train
     "simple_dqn nature": ["--preset", "nature", "--backend", "cpu"],
+    "simple_dqn fast": ["--preset", "fast", "--backend", "cpu"],
+    "simple_dqn fast, whole network": [
+        *("--preset", "fast", "--backend", "cpu", "--filters", "32", "--hidden_units", "512"),
+    ],
 }
 PEERS = {  # name: script, called with the game and the phase
     "stable-baselines3": "peer_stable_baselines3.py",
