@@ -10,8 +10,8 @@ are any of ``simple-dqn train``, such as ``--preset fast`` or ``--datatype bfloa
 The time of a step is split into the emulator with its preprocessing, prediction, sampling, update
 and all else. Its floor, measured in the same process, is the arithmetic of prediction and update at
 the speed of one large matrix product, and the bare emulator's frames: no program can be faster that
-does this work in these threads. (With ``--workers`` or a GPU, work overlaps and the split tells
-what the main process waited for.)
+does this work in these threads. Where work overlaps, in games that processes play and on a GPU,
+the split tells what the main process waited for; frames count in the floor as shared out evenly.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-STEPS = {"random": 10_000, "train": 2_000, "test": 8_000}
+STEPS = {"random": 10_000, "train": 2_000, "test": 32_000}
 WARM_UP = 400  # steps before the clock starts
 PARTS = ("emulator", "prediction", "sampling", "update", "other")
 
@@ -59,7 +59,7 @@ def measure(phase: str, game: str, options: list[str]) -> dict[str, Any]:
 
         spent = dict.fromkeys(PARTS, 0.0)
         for owner, method, part in (
-            *((games, "act", "emulator") for games in agent.environments),
+            *((games, "follow", "emulator") for games in agent.environments),
             *((games, "restart", "emulator") for games in agent.environments),
             (run.network, "predict", "prediction"),
             (agent.memory, "sample", "sampling"),
@@ -85,12 +85,13 @@ def measure(phase: str, game: str, options: list[str]) -> dict[str, Any]:
 
 
 def timed(method: Callable[..., Any], part: str, spent: dict[str, float]) -> Callable[..., Any]:
-    """Return ``method`` with its time added to a part."""
+    """Return ``method`` with its time added to a part, without that of other parts inside it."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
+        others = sum(spent.values())
         start = time.perf_counter()
         result = method(*args, **kwargs)
-        spent[part] += time.perf_counter() - start
+        spent[part] += time.perf_counter() - start - (sum(spent.values()) - others)
         return result
 
     return call
@@ -108,7 +109,9 @@ def floor(run: Any, phase: str, rom: Path | None) -> float:
     if phase == "train":  # θ⁻ of the post-states, with Double also θ; θ of the states, and back
         flops += 2 * samples * (forward * (3 if config.network.double_q else 2) + backward)
     a = torch.randn(1024, 1024, device=run.network.device)
-    return flops / (2 * 1024**3) * fastest(lambda: (a @ a).sum().item()) + emulator(agent, rom)
+    processes = getattr(agent.environment, "workers", 1)  # that share the frames
+    arithmetic = flops / (2 * 1024**3) * fastest(lambda: (a @ a).sum().item())
+    return arithmetic + emulator(agent, rom) / processes
 
 
 def products(run: Any) -> tuple[int, int]:

@@ -11,7 +11,10 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 
+from simple_dqn.agent import Callback
+from simple_dqn.build import build, count_test_workers
 from simple_dqn.environment import Environment
 from simple_dqn.errors import UsageError
 from simple_dqn.games import find_game, make_environment
@@ -23,8 +26,9 @@ from simple_dqn.structures import Step
 def play(name, num_envs, workers, steps, seed=3, **options):
     """Play at random, now as in training, now as in a test; return all that was observed."""
     kind, game, rom = find_game(name, "auto")
-    config = resolve({"environment": kind, "workers": workers, "random_seed": 0, **options})
-    env = make_environment(config, game, rom, num_envs, np.random.SeedSequence(seed))
+    config = resolve({"environment": kind, "random_seed": 0, **options})
+    seeds = np.random.SeedSequence(seed)
+    env = make_environment(config, game, rom, num_envs, seeds, workers=workers)
     assert isinstance(env, ParallelEnvironment) == bool(workers)
     rng = np.random.default_rng(1)
     seen = []
@@ -110,18 +114,72 @@ def test_a_worker_that_dies_is_told_and_none_outlives_its_environment():
     env.close()  # twice is no error
 
 
+class Watcher(Callback):
+    """A callback that keeps what it sees of a testing phase."""
+
+    def __init__(self):
+        self.turns, self.threads = [], set()
+
+    def on_act(self, agent, actions):
+        assert agent.active[agent.acting].shape == actions.shape
+        self.turns.append((agent.acting.start, agent.acting.stop))
+        self.threads.add(torch.get_num_threads())
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_a_test_in_workers_is_that_of_one_process(two_threads):
+    """The network acts for one process's lanes while the other's play; the scores are the same."""
+    kind, game, rom = find_game("breakout", "auto")
+    results = []
+    for workers in (0, 2):
+        config = resolve(
+            {
+                "environment": kind, "random_seed": 1, "test_games": 7, "test_envs": 5,
+                "test_workers": workers, "test_frame_cap": 200, "exploration_rate_test": 0.5,
+            }
+        )  # fmt: skip
+        watcher = Watcher()
+        with build(config, game, rom, with_memory=False) as run:
+            run.agent.callbacks.append(watcher)
+            run.agent.test(games=7)
+            results.append((run.statistics.game_rewards, run.statistics.game_steps))
+        assert torch.get_num_threads() == 2
+        assert watcher.threads == ({1} if workers else {2})
+        assert watcher.turns[:4] == ([(0, 3), (3, 5)] * 2 if workers else [(0, 5)] * 4)
+    assert results[0] == results[1]
+    assert len(results[0][0]) == 7
+
+
+def test_tests_have_a_process_for_each_thread_but_two_lanes_for_each_process(two_threads):
+    rom = find_game("breakout", "auto")[2]
+    assert rom is not None
+    auto = resolve({"random_seed": 1})
+    assert [count_test_workers(auto, rom, lanes) for lanes in (1, 3, 4, 16)] == [0, 0, 2, 2]
+    assert count_test_workers(auto, None, 16) == 0  # not Atari's
+    assert count_test_workers(resolve({"random_seed": 1, "test_workers": 5}), None, 16) == 5
+    torch.set_num_threads(1)
+    assert count_test_workers(auto, rom, 16) == 0
+
+
 def test_a_game_that_cannot_be_made_is_refused():
     kind, game, rom = find_game("pong", "auto")
-    config = resolve({"environment": kind, "workers": 2, "game_mode": 99, "random_seed": 0})
+    config = resolve({"environment": kind, "game_mode": 99, "random_seed": 0})
     with pytest.raises(UsageError, match="--game_mode of pong is one of"):
-        make_environment(config, game, rom, 2, np.random.SeedSequence(0))
+        make_environment(config, game, rom, 2, np.random.SeedSequence(0), workers=2)
 
 
 def test_shown_games_stay_in_this_process():
     kind, game, rom = find_game("pong", "auto")
-    config = resolve({"environment": kind, "workers": 2, "random_seed": 0})
+    config = resolve({"environment": kind, "random_seed": 0})
     make = partial(make_environment, config, game, rom, 2, np.random.SeedSequence(0))
-    env = make(shown=True)
+    env = make(shown=True, workers=2)
     assert not isinstance(env, ParallelEnvironment)
     env.close()
 

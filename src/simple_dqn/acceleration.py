@@ -1,4 +1,4 @@
-"""Acceleration: what makes ``DeepQNetwork.train`` faster and leaves what it computes as it is.
+"""Acceleration: what makes learning and acting faster and leaves what they compute as it is.
 
 On the CPU the many passes of RMSProp over the weights become one, compiled by ``torch.compile``. On
 a CUDA GPU the replay memory's screens live on the device, and a whole update, from the numbers of
@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from simple_dqn.agent import Agent, Callback
 from simple_dqn.deep_q_network import DeepQNetwork
 from simple_dqn.optimizers import RMSProp
 from simple_dqn.structures import Batch
@@ -159,6 +160,28 @@ class GraphedTrain:
             errors = train(self._batch())
         current.wait_stream(stream)
         return errors
+
+
+class ShareCores(Callback):
+    """While processes play the games of tests, leaves them the cores.
+
+    Args:
+        workers: those processes.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self.threads = torch.get_num_threads()
+
+    def on_phase_start(self, agent: Agent) -> None:
+        """Predict in fewer threads, which would else wait for each other and for the games."""
+        self.threads = torch.get_num_threads()
+        if agent.phase == "test":
+            torch.set_num_threads(max(self.threads - self.workers, 1))
+
+    def on_phase_end(self, agent: Agent) -> None:
+        """Learn in all of them again."""
+        torch.set_num_threads(self.threads)
 
 
 class DeviceScreens:

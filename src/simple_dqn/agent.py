@@ -26,7 +26,10 @@ class Callback:
         """A phase begins: see ``agent.phase``, ``agent.phase_steps`` and ``agent.phase_games``."""
 
     def on_act(self, agent: Agent, actions: NDArray[np.int64]) -> None:
-        """``actions`` [N] are about to be done; what is written into them is done instead."""
+        """``actions`` are about to be done; what is written into them is done instead.
+
+        They are those of all lanes, but where processes play in turns, of ``agent.acting``.
+        """
 
     def on_step(self, agent: Agent, step: Step) -> None:
         """One step was done in every active lane; ``agent.exploration_rate`` is the ε used."""
@@ -65,6 +68,7 @@ class Agent:
         phase: "random", "train", "test" or "play".
         phase_steps, phase_games: what the phase is to last, the other is 0.
         exploration_rate: the ε of the last step.
+        acting: the lanes that choose their actions now, see ``Environment.follow``.
         offline: whether the phase learns without acting.
         active: [N] whether the lane still plays in this phase; the others count for nothing.
         game_numbers: [N] of a testing or playing phase: the number of the game in each lane, from
@@ -102,6 +106,9 @@ class Agent:
         self.phase = ""
         self.phase_steps = self.phase_games = 0
         self.exploration_rate = self.exploration_rate_train = 1.0
+        self.acting = slice(0, environment.num_envs)
+        self.exploring = np.zeros(environment.num_envs, np.bool_)
+        self.drawn_actions = np.zeros(environment.num_envs, np.int64)
         self.offline = False
         self.active = np.ones(environment.num_envs, np.bool_)
         self.game_numbers = np.arange(environment.num_envs)
@@ -112,23 +119,31 @@ class Agent:
         training, testing = self.training_games[0], self.testing_games[0]
         return (training,) if testing is training else (training, testing)
 
-    def act(self) -> NDArray[np.int64]:
-        """Choose an action for each lane, [N]: one coin a lane, random if it falls below ε."""
+    def toss(self) -> None:
+        """Toss a coin for each lane and draw what it does if the coin falls below ε.
+
+        For all at once: so what is played does not depend on how lanes take turns to act.
+        """
         n, num_actions = self.environment.num_envs, len(self.environment.action_meanings)
-        explore = self.rng.random(n) < self.exploration_rate
-        actions = self.rng.integers(num_actions, size=n)
+        self.exploring = self.rng.random(n) < self.exploration_rate
+        self.drawn_actions = self.rng.integers(num_actions, size=n)
+
+    def act(self, lanes: slice) -> NDArray[np.int64]:
+        """Choose an action for each of ``lanes``: the one drawn, or else the greedy one."""
+        self.acting = lanes
+        explore, actions = self.exploring[lanes], self.drawn_actions[lanes]
         if not explore.all():
-            greedy = self.network.predict(self.buffer.states).argmax(axis=1)
+            greedy = self.network.predict(self.buffer.states[lanes]).argmax(axis=1)
             actions = np.where(explore, actions, greedy)
+        for callback in self.callbacks:
+            callback.on_act(self, actions)
         return actions
 
     def step(self, exploration_rate: float, remember: bool) -> Step:
         """Act once in every lane, move the states on and, if told to, remember what happened."""
         self.exploration_rate = exploration_rate
-        actions = self.act()
-        for callback in self.callbacks:
-            callback.on_act(self, actions)
-        step = self.environment.act(actions)
+        self.toss()
+        actions, step = self.environment.follow(self.act)
         if remember and self.memory is not None:
             self.memory.add(actions, step.rewards, step.observations, step.terminals)
         self.buffer.add(step.observations)

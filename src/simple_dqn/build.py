@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from simple_dqn import user_classes
-from simple_dqn.acceleration import device_screens
+from simple_dqn.acceleration import ShareCores, device_screens
 from simple_dqn.agent import Agent, Callback
 from simple_dqn.config import Config
 from simple_dqn.deep_q_network import DeepQNetwork, choose_device
@@ -93,7 +93,8 @@ def build(
         torch.set_num_threads(config.backend.threads)
 
     num_envs, history_length = config.environment.num_envs, config.replay.history_length
-    environment = make_environment(config, game, rom, num_envs, seeds[1], shown)
+    workers = config.environment.workers
+    environment = make_environment(config, game, rom, num_envs, seeds[1], shown, workers)
     shape, dtype = environment.observation_shape, environment.observation_dtype
     device = choose_device(config.backend.backend, config.backend.device_id)
     memory = None
@@ -151,8 +152,9 @@ def build(
     testing = None
     if with_tests and config.run.test_steps:
         test_envs = count_test_lanes(config)
+        workers = count_test_workers(config, rom, test_envs)
         testing = (
-            make_environment(config, game, rom, test_envs, seeds[4], shown),
+            make_environment(config, game, rom, test_envs, seeds[4], shown, workers),
             StateBuffer(test_envs, history_length, shape, dtype),
         )
     agent = Agent(
@@ -168,6 +170,7 @@ def build(
     )  # fmt: skip
     agent.callbacks = [
         *make_schedules(config, agent, network, memory),
+        *([ShareCores(workers)] if testing and workers else []),
         Progress(statistics),  # the live line closes before a log line
         statistics,
     ]
@@ -189,6 +192,18 @@ def count_test_lanes(config: Config) -> int:
         return 1
     usable = run.test_games or max(run.test_steps // STEPS_A_LANE, 1)
     return min(config.environment.test_envs, usable)
+
+
+def count_test_workers(config: Config, rom: Path | None, lanes: int) -> int:
+    """Return how many processes test: --test_workers, or by default one for each CPU thread.
+
+    That is no more than leave each two lanes, and none where it gains nothing or where nobody knows
+    what a second process does to the game: with one thread, or in a game that is not Atari's.
+    """
+    if config.environment.test_workers >= 0:
+        return config.environment.test_workers
+    workers = min(torch.get_num_threads(), lanes // 2)
+    return workers if workers > 1 and rom is not None else 0
 
 
 def make_schedules(

@@ -75,9 +75,12 @@ class EnvironmentOptions:
         "the scores have the statistics of one after another",
         unit="games", low=1, high=4096, commands=TRAIN + TEST)
     workers: int = option(
-        0, "processes that the games are shared out to, as many for those of training as for those "
-        "of tests (0: they run in the training process)",
-        unit="processes", low=0, high=1024, commands=TRAIN + TEST)
+        0, "processes that the games of training are shared out to (0: they run in the training "
+        "process)", unit="processes", low=0, high=1024, commands=TRAIN)
+    test_workers: int = option(
+        -1, "processes that the games of tests are shared out to (0: none; -1: for Atari games one "
+        "for each of --threads)",
+        unit="processes", low=-1, high=1024, commands=TRAIN + TEST)
     frame_skip: int = option(
         4, "emulator frames that each action is repeated for", unit="frames", low=1, high=60,
         only=ALE)

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from simple_dqn.errors import UsageError
 from simple_dqn.structures import Step
 
+Policy = Callable[[slice], NDArray[np.int64]]  # tells the actions of some lanes
+
 ALEInterface.setLoggerMode(LoggerMode.Error)  # no banner on every start
 cv2.setNumThreads(1)  # one screen is too little work to share out
 
@@ -72,6 +74,14 @@ class Environment(ABC):
     @abstractmethod
     def act(self, actions: NDArray[np.integer[Any]]) -> Step:
         """Do ``actions`` [N] and return what they led to; the arrays are the caller's to keep."""
+
+    def follow(self, policy: Policy) -> tuple[NDArray[np.int64], Step]:
+        """Do what ``policy`` tells for each lane; return those actions [N] and what came of them.
+
+        It is asked once for all lanes, but where games can go on in the meantime: there in turns.
+        """
+        actions = policy(slice(0, self.num_envs))
+        return actions, self.act(actions)
 
     def screen(self) -> NDArray[np.uint8]:
         """Return what the first game shows now, RGB [height, width, 3], the caller's to keep."""

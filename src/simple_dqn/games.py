@@ -105,15 +105,17 @@ def make_environment(
     num_envs: int,
     seed: np.random.SeedSequence,
     shown: bool = False,
+    workers: int = 0,
 ) -> Environment:
     """Return the environment of a game: the user's own, on ALE if there is a ROM, on Gymnasium.
 
     Args:
         config: its options count, but for the number of lanes.
         game, rom: see ``find_game``.
-        num_envs: the number of lanes, in ``--workers`` processes unless they are shown.
+        num_envs: the number of lanes.
         seed: of all that is random in the games.
         shown: whether somebody will listen to the frames and the sound of the first game.
+        workers: processes that the lanes are shared out to, unless they are shown; 0 for none.
 
     Raises:
         UsageError: the game cannot be made.
@@ -121,12 +123,12 @@ def make_environment(
     env = config.environment
     audible = shown or bool(env.record_sound_filename)  # a display while training is silent
     shown = shown or env.display_screen or bool(env.record_screen_path)
-    if not env.workers or shown or audible:
+    if not workers or shown or audible:
         return _make(config, game, rom, num_envs, seed, shown, audible)
     from simple_dqn.parallel import ParallelEnvironment
 
     make = partial(_make_lane, config, game, rom)
-    return ParallelEnvironment(make, num_envs, seed, env.workers)
+    return ParallelEnvironment(make, num_envs, seed, workers)
 
 
 def _make_lane(

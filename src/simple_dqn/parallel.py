@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from simple_dqn.environment import Environment, lane_seeds
+from simple_dqn.environment import Environment, Policy, lane_seeds
 from simple_dqn.errors import UsageError
 from simple_dqn.structures import Step
 
@@ -107,12 +107,19 @@ class ParallelEnvironment(Environment):
         self._wait(asked)
         return self.observations[slice(None) if lanes is None else lanes].copy()
 
+    def follow(self, policy: Policy) -> tuple[NDArray[np.int64], Step]:
+        """See Environment: the games of one process go on while the next one's lanes choose."""
+        actions = np.empty(self.num_envs, np.int64)
+        for worker, own in enumerate(self.lanes):
+            lanes = slice(own[0], own[-1] + 1)
+            actions[lanes] = policy(lanes)
+            self._tell(worker, None, actions[lanes])
+        self._wait(range(len(self.lanes)))
+        return actions, Step(self.observations.copy(), self.rewards.copy(), *self.flags.copy())
+
     def act(self, actions: NDArray[np.integer[Any]]) -> Step:
         """See Environment."""
-        for worker, own in enumerate(self.lanes):
-            self._tell(worker, None, actions[own])
-        self._wait(range(len(self.lanes)))
-        return Step(self.observations.copy(), self.rewards.copy(), *self.flags.copy())
+        return self.follow(lambda lanes: np.asarray(actions[lanes], np.int64))[1]
 
     def _tell(
         self, worker: int, lanes: NDArray[np.intp] | None, actions: NDArray[Any] | None
