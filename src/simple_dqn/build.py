@@ -150,7 +150,7 @@ def build(
         network.lookup = memory.screens.lookup
     statistics = Statistics(config.run.validation_size, on_row=(log_row,))
     testing = None
-    if with_tests and config.run.test_steps:
+    if with_tests and (config.run.test_steps or config.run.test_games):
         test_envs = count_test_lanes(config)
         workers = count_test_workers(config, rom, test_envs)
         testing = (

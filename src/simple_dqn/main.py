@@ -11,7 +11,6 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,21 +130,19 @@ def run_command(
 
 def test(path: Path, given: Given) -> None:
     """Test a snapshot; print mean ± standard deviation, minimum, maximum and the protocol."""
-    from simple_dqn.build import announce, build, count_test_lanes, go_on, show_and_record
+    from simple_dqn.build import announce, build, go_on, show_and_record
     from simple_dqn.games import find_game, find_snapshots_game
     from simple_dqn.results import open_new_csv
     from simple_dqn.snapshot import load_snapshot
 
     name = given.pop("game", None)
     snapshot = load_snapshot(path)
-    config = resolve(given, snapshot.config)
-    lanes = count_test_lanes(config)
-    config = replace(config, environment=replace(config.environment, num_envs=lanes))
+    config = resolve({**given, "num_envs": 1, "workers": 0}, snapshot.config)
     if name:
         _, game, rom = find_game(name, config.environment.environment)
     else:
         game, rom = find_snapshots_game(snapshot, given.get("environment", ""))
-    with build(config, game, rom, with_memory=False, with_tests=False) as run:
+    with build(config, game, rom, with_memory=False) as run:
         go_on(run, snapshot)
         show_and_record(run)
         run.statistics.on_row += open_new_csv(config)
