@@ -254,15 +254,36 @@ def test_returned_arrays_are_the_callers(pong):
     assert (step.observations == observed).all()
 
 
-def test_sticky_actions_change_the_game(pong):
-    def last(probability):
-        env = make(pong, repeat_action_probability=probability)
-        env.restart()
-        for t in range(200):
-            step = env.act(np.array([2 + t % 2]))
-        return step.observations
+class Spy:
+    """An emulator that keeps the actions that it was told."""
 
-    assert (last(0.0) != last(0.9)).any()
+    def __init__(self, ale):
+        self.ale, self.told = ale, []
+
+    def act(self, action):
+        self.told.append(action)
+        return self.ale.act(action)
+
+    def __getattr__(self, name):
+        return getattr(self.ale, name)
+
+
+def test_sticky_actions_repeat_what_the_last_frame_did(pong):
+    """A quarter of the frames; what is repeated may itself be a repetition."""
+    env = make(pong, repeat_action_probability=0.25)
+    env.restart()
+    spy = env.games[0] = Spy(env.games[0])
+    wanted = []
+    for t in range(500):
+        env.act(np.array([2 + t % 2]))
+        wanted += [env.actions[2 + t % 2]] * 4
+    assert len(spy.told) == len(wanted)
+    last, stuck = spy.told[:-1], 0
+    for told, asked, before in zip(spy.told[1:], wanted[1:], last, strict=True):
+        assert told in (asked, before)
+        stuck += told != asked
+    # Where the action changes, once in 4 frames, it is late by k frames with probability .25^k
+    assert stuck / 500 == pytest.approx(0.25 + 0.25**2 + 0.25**3 + 0.25**4, abs=0.05)
 
 
 def test_action_sets(breakout):

@@ -9,10 +9,18 @@ from typing import Any
 
 import cv2
 import numpy as np
-from ale_py import Action, ALEInterface, LoggerMode
+from ale_py import Action, ALEInterface, ALEState, LoggerMode
 from numpy.typing import NDArray
 
 from simple_dqn.errors import UsageError
+from simple_dqn.state import (
+    State,
+    fill,
+    generator_state,
+    listed,
+    load_generator_state,
+    typed,
+)
 from simple_dqn.structures import Step
 
 Policy = Callable[[slice], NDArray[np.int64]]  # tells the actions of some lanes
@@ -91,6 +99,25 @@ class Environment(ABC):
         """Return the samples of the first game's last frame, around 128; none if it is silent."""
         return np.empty(0, np.uint8)
 
+    def state_dict(self) -> State | None:
+        """Return what the games' future depends on, see ``state``; None if that is unknown.
+
+        With it, an environment made with the same arguments goes on exactly where this one stands.
+        Without, a run that goes on from a checkpoint begins new games.
+
+        Returns:
+            lanes: a list with a dict for each lane; observations: the last ones, [N, ...].
+        """
+        return None
+
+    def load_state_dict(self, state: State) -> None:
+        """Take in what ``state_dict`` returned.
+
+        Raises:
+            NotRepeatableError: the games do not stand where they stood then: restart them all.
+        """
+        raise NotImplementedError
+
     def close(self) -> None:  # noqa: B027 (not every environment holds something)
         """Free what the environment holds: emulators, windows, processes."""
 
@@ -127,10 +154,11 @@ class ALEEnvironment(Environment):
     Args:
         rom: path of the ROM.
         num_envs: N, the number of lanes.
-        seed: of the no-op starts and of ALE's own generator (sticky actions). Lane i draws what a
-            single game would with the i-th seed of ``lane_seeds``.
+        seed: of the no-op starts and of sticky actions. Lane i draws what a single game would with
+            the i-th seed of ``lane_seeds``.
         frame_skip: frames that an action is repeated for.
-        repeat_action_probability: ALE's sticky actions, a chance a frame.
+        repeat_action_probability: chance, each frame, that the last frame's action is done again
+            (sticky actions, Machado et al. 2018, section 5.2).
         minimal_action_set: the game's own actions, or all 18.
         game_mode, game_difficulty: the console's switches; -1 as the cartridge starts.
         color_averaging: pool by ALE's colour averaging, not by the maximum.
@@ -170,6 +198,7 @@ class ALEEnvironment(Environment):
     ) -> None:
         self.num_envs = num_envs
         self.frame_skip = frame_skip
+        self.repeat_action_probability = repeat_action_probability
         self.color_averaging = color_averaging
         self.resize = resize
         self.observation_shape = (screen_height, screen_width)
@@ -187,7 +216,7 @@ class ALEEnvironment(Environment):
             ale = ALEInterface()
             ale.setInt("random_seed", int(ale_seed.generate_state(1)[0] >> 1))
             ale.setInt("frame_skip", 1)  # the skip is ours: pooling wants the last two frames
-            ale.setFloat("repeat_action_probability", repeat_action_probability)
+            ale.setFloat("repeat_action_probability", 0)  # ours: ALE's own forgets its last action
             ale.setBool("color_averaging", color_averaging)
             ale.setBool("sound_obs", audible and lane == 0)
             ale.loadROM(str(rom))
@@ -209,6 +238,7 @@ class ALEEnvironment(Environment):
         # The last two frames of each lane, [2, height, width, 3]: the newer one at ``newest``.
         self.frames = np.zeros((num_envs, 2, height, width, 3), np.uint8)
         self.newest = [0] * num_envs
+        self.emulated = [Action.NOOP] * num_envs  # the last frame's action
         self.lives: list[int] = [0] * num_envs
         self.waiting = [False] * num_envs
         self.last = np.zeros((num_envs, *self.observation_shape), np.uint8)
@@ -220,6 +250,7 @@ class ALEEnvironment(Environment):
             ale = self.games[lane]
             if everywhere or ale.game_over() or self._capped(lane):
                 ale.reset_game()
+                self.emulated[lane] = Action.NOOP
             self.frames[lane] = 0  # black is the identity of the maximum: nothing older shows
             multiple = self.random_starts_multiple
             low, high = (bound // multiple for bound in self.random_starts)
@@ -262,10 +293,46 @@ class ALEEnvironment(Environment):
             self.last[lane] = self._observe(lane)
         return Step(self.last.copy(), rewards, terminals, truncateds, game_overs)
 
+    def state_dict(self) -> State:
+        """See Environment."""
+        lanes = [
+            dict(
+                emulator=np.frombuffer(ale.cloneState(include_rng=True).serialize(), np.uint8),
+                generator=generator_state(self.rngs[lane]),
+                frames=self.frames[lane].copy(),
+                newest=self.newest[lane],
+                emulated=self.emulated[lane].value,
+                lives=int(self.lives[lane]),
+                waiting=bool(self.waiting[lane]),
+            )
+            for lane, ale in enumerate(self.games)
+        ]
+        return dict(lanes=lanes, observations=self.last.copy())
+
+    def load_state_dict(self, state: State) -> None:
+        """See Environment."""
+        for lane, own in enumerate(listed(state["lanes"], dict, self.num_envs)):
+            try:
+                self.games[lane].restoreState(
+                    ALEState(typed(own["emulator"], np.ndarray).tobytes())
+                )
+            except SystemError:  # what ale-py makes of an exception in the emulator
+                raise ValueError("no state of the emulator") from None
+            load_generator_state(self.rngs[lane], own["generator"])
+            fill(self.frames[lane], own["frames"])
+            self.newest[lane] = typed(own["newest"], int) & 1
+            self.emulated[lane] = Action(own["emulated"])
+            self.lives[lane] = typed(own["lives"], int)
+            self.waiting[lane] = typed(own["waiting"], bool)
+        fill(self.last, state["observations"])
+
     def _emulate(self, lane: int, action: Action) -> int:
         """Emulate one frame and return its reward; tell the listeners."""
-        ale = self.games[lane]
-        reward: int = ale.act(action)
+        sticky = self.repeat_action_probability
+        if sticky and self.rngs[lane].random() < sticky:
+            action = self.emulated[lane]
+        self.emulated[lane] = action
+        reward: int = self.games[lane].act(action)
         if lane == 0:
             for listener in self.on_frame:
                 listener(self)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Iterator
 from operator import itemgetter
 from typing import Any
@@ -17,6 +18,15 @@ from numpy.typing import NDArray
 
 from simple_dqn.environment import Environment, lane_seeds, shrink
 from simple_dqn.errors import UsageError
+from simple_dqn.state import (
+    NotRepeatableError,
+    State,
+    fill,
+    generator_state,
+    listed,
+    load_generator_state,
+    typed,
+)
 from simple_dqn.structures import Step
 
 gymnasium.register_envs(ale_py)  # the ids ALE/...
@@ -99,6 +109,9 @@ class GymEnvironment(Environment):
             )
         self.observation_shape = (screen_height, screen_width) if screen else observations.shape
         self.observation_dtype = np.dtype(np.uint8 if screen else np.float32)
+        # What each lane's game came from, its seed or its generator, and what was done in it since.
+        self.origins: list[Any] = [None] * num_envs
+        self.done: list[list[int]] = [[] for _ in range(num_envs)]
         self.waiting = np.zeros(num_envs, np.bool_)  # for a restart
         self.ended = np.zeros(num_envs, np.bool_)  # Gymnasium would not step these
         self.last = np.zeros((num_envs, *self.observation_shape), self.observation_dtype)
@@ -122,6 +135,8 @@ class GymEnvironment(Environment):
             )
         if not np.isfinite(rewards).all():
             raise UsageError(f"'{self.env_id}' gave the reward {rewards[~np.isfinite(rewards)][0]}")
+        for done, action in zip(self.done, actions, strict=True):
+            done.append(int(action))
         playing = ~self.waiting
         self.ended = terminateds | truncateds
         self._observe(observations, playing)
@@ -133,12 +148,63 @@ class GymEnvironment(Environment):
 
     def _reset(self, chosen: NDArray[np.bool_], keep: bool = False) -> None:
         """Reset the games of the ``chosen`` [N] lanes; keep: but not what they show to us."""
+        for lane in map(int, np.flatnonzero(chosen)):
+            self.origins[lane] = self.seeds[lane] if self.seeds else self._generator(lane)
+            self.done[lane] = []
         with self._blaming("reset"):
             observations, _ = self.games.reset(seed=self.seeds, options={"reset_mask": chosen})
         self.seeds = None  # once: seeding every game would replay the same one
         self.ended[chosen] = False
         if not keep:
             self._observe(observations, chosen)
+
+    def _generator(self, lane: int) -> State | None:
+        """Return the state of the generator that a lane's game draws from; None if it is hidden."""
+        rng = self.games.envs[lane].unwrapped.np_random
+        return generator_state(rng) if isinstance(rng, np.random.Generator) else None
+
+    def state_dict(self) -> State | None:
+        """See Environment. Gymnasium's games cannot be saved, but played again from their reset."""
+        if None in self.origins:
+            return None
+        lanes = [
+            dict(
+                origin=copy.deepcopy(self.origins[lane]),
+                done=np.array(self.done[lane], np.int64),
+                waiting=bool(self.waiting[lane]),
+                ended=bool(self.ended[lane]),
+            )
+            for lane in range(self.num_envs)
+        ]
+        return dict(lanes=lanes, observations=self.last.copy())
+
+    def load_state_dict(self, state: State) -> None:
+        """See Environment: play again what was played, and compare what it comes to."""
+        lanes = listed(state["lanes"], dict, self.num_envs)
+        self._reset(np.ones(self.num_envs, np.bool_))  # only then there are generators
+        for lane, own in enumerate(lanes):
+            game, origin = self.games.envs[lane], own["origin"]
+            actions = typed(own["done"], np.ndarray).tolist()
+            if not set(actions) <= set(range(len(self.action_meanings))):
+                raise ValueError("no such action")
+            with self._blaming("reset"):
+                if isinstance(origin, dict):
+                    load_generator_state(game.unwrapped.np_random, origin)
+                    observation, _ = game.reset()
+                else:
+                    observation, _ = game.reset(seed=typed(origin, int))
+            with self._blaming("step"):
+                for action in actions:
+                    observation, *_ = game.step(action + self.first_action)
+            self.origins[lane], self.done[lane] = origin, actions
+            self.waiting[lane] = typed(own["waiting"], bool)
+            self.ended[lane] = typed(own["ended"], bool)
+            if not self.waiting[lane]:
+                every = np.broadcast_to(observation, (self.num_envs, *np.shape(observation)))
+                self._observe(every, np.arange(self.num_envs) == lane)
+                if not np.array_equal(self.last[lane], state["observations"][lane]):
+                    raise NotRepeatableError(f"'{self.env_id}' does not repeat its games")
+        fill(self.last, state["observations"])
 
     def _observe(self, observations: NDArray[Any], lanes: NDArray[np.bool_]) -> None:
         """Turn what Gymnasium shows in some lanes into our observations."""

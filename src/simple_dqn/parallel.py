@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from simple_dqn.environment import Environment, Policy, lane_seeds
 from simple_dqn.errors import UsageError
+from simple_dqn.state import State, fill, listed
 from simple_dqn.structures import Step
 
 Make = Callable[[np.random.SeedSequence], Environment]
@@ -100,9 +101,9 @@ class ParallelEnvironment(Environment):
             self._start()
         asked = []
         for worker, own in enumerate(self.lanes):
-            chosen = None if lanes is None else np.intersect1d(own, lanes)
-            if chosen is None or len(chosen):
-                self._tell(worker, chosen, None)
+            chosen = own if lanes is None else np.intersect1d(own, lanes)
+            if len(chosen):
+                self._tell(worker, "restart", chosen, lanes is None)
                 asked.append(worker)
         self._wait(asked)
         return self.observations[slice(None) if lanes is None else lanes].copy()
@@ -113,7 +114,7 @@ class ParallelEnvironment(Environment):
         for worker, own in enumerate(self.lanes):
             lanes = slice(own[0], own[-1] + 1)
             actions[lanes] = policy(lanes)
-            self._tell(worker, None, actions[lanes])
+            self._tell(worker, "act", actions[lanes])
         self._wait(range(len(self.lanes)))
         return actions, Step(self.observations.copy(), self.rewards.copy(), *self.flags.copy())
 
@@ -121,24 +122,45 @@ class ParallelEnvironment(Environment):
         """See Environment."""
         return self.follow(lambda lanes: np.asarray(actions[lanes], np.int64))[1]
 
-    def _tell(
-        self, worker: int, lanes: NDArray[np.intp] | None, actions: NDArray[Any] | None
-    ) -> None:
-        """Have a worker do ``actions``, or without any restart ``lanes``."""
+    def state_dict(self) -> State | None:
+        """See Environment."""
+        if not self.processes:
+            self._start()
+        everyone = range(len(self.lanes))
+        for worker in everyone:
+            self._tell(worker, "state_dict")
+        lanes = [state for states in self._wait(everyone) for state in states]
+        return None if None in lanes else dict(lanes=lanes, observations=self.observations.copy())
+
+    def load_state_dict(self, state: State) -> None:
+        """See Environment."""
+        if not self.processes:
+            self._start()
+        lanes = listed(state["lanes"], dict, self.num_envs)
+        fill(self.observations, state["observations"])
+        for worker, own in enumerate(self.lanes):
+            self._tell(worker, "load_state_dict", [lanes[lane] for lane in own])
+        self._wait(range(len(self.lanes)))
+
+    def _tell(self, worker: int, task: str, *arguments: Any) -> None:
+        """Have a worker do a task, see ``_Worker``."""
         try:
-            self.connections[worker].send((self.training, self.remembered, lanes, actions))
+            self.connections[worker].send((self.training, self.remembered, task, arguments))
         except OSError as error:
             raise UsageError("a process that played games has died") from error
 
-    def _wait(self, workers: Any) -> None:
-        """Wait until these workers have done what they were told."""
+    def _wait(self, workers: Any) -> list[Any]:
+        """Wait until these workers have done what they were told; return their answers."""
+        answers = []
         for worker in workers:
             try:
-                error = self.connections[worker].recv()
+                error, answer = self.connections[worker].recv()
             except (EOFError, OSError) as death:
                 raise UsageError("a process that played games has died") from death
             if error is not None:
                 raise error
+            answers.append(answer)
+        return answers
 
     def close(self) -> None:
         """Let the processes close their games and go."""
@@ -174,40 +196,59 @@ def _work(
     games: list[Environment] = []
     try:
         games = [make(seed) for seed in seeds]
-        arrays = _arrays(shared, num_envs, games[0].observation_shape, games[0].observation_dtype)
-        connection.send(None)
+        shape, dtype = games[0].observation_shape, games[0].observation_dtype
+        worker = _Worker(games, lanes, *_arrays(shared, num_envs, shape, dtype))
+        connection.send((None, None))
         while True:
-            training, remembered, chosen, actions = connection.recv()
-            for index, lane in enumerate(lanes):
-                game = games[index]
+            training, remembered, task, arguments = connection.recv()
+            for game in games:
                 game.training, game.remembered = training, remembered
-                if actions is not None:
-                    _act(game, actions[index : index + 1], lane, *arrays)
-                elif chosen is None:
-                    arrays[0][lane] = game.restart()[0]
-                elif lane in chosen:
-                    arrays[0][lane] = game.restart(np.zeros(1, np.intp))[0]
-            connection.send(None)
+            connection.send((None, getattr(worker, task)(*arguments)))
     except (EOFError, OSError):
         pass  # the other end has gone: nobody plays any more
     except Exception as error:
         text = f"{type(error).__name__}: {error}"
-        connection.send(error if isinstance(error, UsageError) else UsageError(text))
+        connection.send((error if isinstance(error, UsageError) else UsageError(text), None))
     finally:
         for game in games:
             game.close()
 
 
-def _act(
-    game: Environment,
-    action: NDArray[np.integer[Any]],
-    lane: int,
-    observations: NDArray[Any],
-    rewards: NDArray[np.float32],
-    flags: NDArray[np.bool_],
-) -> None:
-    """Act in one game and write down what it led to."""
-    step = game.act(action)
-    observations[lane] = step.observations[0]
-    rewards[lane] = step.rewards[0]
-    flags[:, lane] = step.terminals[0], step.truncateds[0], step.game_overs[0]
+class _Worker:
+    """What a process does with its ``games``, those of ``lanes``."""
+
+    def __init__(
+        self,
+        games: list[Environment],
+        lanes: NDArray[np.intp],
+        observations: NDArray[Any],
+        rewards: NDArray[np.float32],
+        flags: NDArray[np.bool_],
+    ) -> None:
+        self.games = dict(zip(map(int, lanes), games, strict=True))
+        self.observations, self.rewards, self.flags = observations, rewards, flags
+
+    def act(self, actions: NDArray[np.integer[Any]]) -> None:
+        """Act once in each game and write down what it led to."""
+        for index, (lane, game) in enumerate(self.games.items()):
+            step = game.act(actions[index : index + 1])
+            self.observations[lane] = step.observations[0]
+            self.rewards[lane] = step.rewards[0]
+            self.flags[:, lane] = step.terminals[0], step.truncateds[0], step.game_overs[0]
+
+    def restart(self, lanes: NDArray[np.intp], new: bool) -> None:
+        """Restart some games; new: wherever they stand."""
+        for lane in map(int, lanes):
+            game = self.games[lane]
+            self.observations[lane] = game.restart(None if new else np.zeros(1, np.intp))[0]
+
+    def state_dict(self) -> list[State | None]:
+        """Return the state of each lane."""
+        states = [game.state_dict() for game in self.games.values()]
+        return [state and state["lanes"][0] for state in states]
+
+    def load_state_dict(self, states: list[State]) -> None:
+        """Take in the state of each lane."""
+        for (lane, game), state in zip(self.games.items(), states, strict=True):
+            observations = self.observations[lane : lane + 1]
+            game.load_state_dict(dict(lanes=[state], observations=observations))
