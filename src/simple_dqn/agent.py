@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from simple_dqn.state import (
+    NotRepeatableError,
+    State,
+    fill,
+    generator_state,
+    listed,
+    load_generator_state,
+    typed,
+)
 from simple_dqn.structures import Step
 
 if TYPE_CHECKING:  # what the loop is given; a plot of its statistics need not wait for torch
@@ -18,12 +28,17 @@ if TYPE_CHECKING:  # what the loop is given; a plot of its statistics need not w
     from simple_dqn.replay_memory import ReplayMemory
     from simple_dqn.state_buffer import StateBuffer
 
+logger = logging.getLogger(__name__)
+
 
 class Callback:
     """What may watch the loop: statistics, progress, schedules, displays. All methods optional."""
 
     def on_phase_start(self, agent: Agent) -> None:
-        """A phase begins: see ``agent.phase``, ``agent.phase_steps`` and ``agent.phase_games``."""
+        """A phase begins: see ``agent.phase``, ``agent.phase_steps`` and ``agent.phase_games``.
+
+        Or it goes on, from a checkpoint in its middle: then ``agent.rounds`` is more than 0.
+        """
 
     def on_act(self, agent: Agent, actions: NDArray[np.int64]) -> None:
         """``actions`` are about to be done; what is written into them is done instead.
@@ -36,6 +51,12 @@ class Callback:
 
     def on_train(self, agent: Agent, errors: Tensor) -> None:
         """One update was done; ``errors`` are its |TD error| [B], on the device."""
+
+    def on_round_end(self, agent: Agent) -> None:
+        """A step is done in all lanes, learnt from, and ended episodes have begun again.
+
+        Between two rounds a run can be left and gone on with; what is raised here ends it.
+        """
 
     def on_phase_end(self, agent: Agent) -> None:
         """A phase ends."""
@@ -67,12 +88,14 @@ class Agent:
         exploration_rate_train: ε of the next training step; a schedule moves it.
         phase: "random", "train", "test" or "play".
         phase_steps, phase_games: what the phase is to last, the other is 0.
+        rounds: of the phase, done so far; in a round each lane does a step.
         exploration_rate: the ε of the last step.
         acting: the lanes that choose their actions now, see ``Environment.follow``.
         offline: whether the phase learns without acting.
         active: [N] whether the lane still plays in this phase; the others count for nothing.
         game_numbers: [N] of a testing or playing phase: the number of the game in each lane, from
             0 in the order in which they begin.
+        lengths: of a testing or playing phase: the steps of each game so far, by its number.
     """
 
     def __init__(
@@ -104,7 +127,7 @@ class Agent:
         self.callbacks = list(callbacks)
         self.total_train_steps = 0
         self.phase = ""
-        self.phase_steps = self.phase_games = 0
+        self.phase_steps = self.phase_games = self.rounds = 0
         self.exploration_rate = self.exploration_rate_train = 1.0
         self.acting = slice(0, environment.num_envs)
         self.exploring = np.zeros(environment.num_envs, np.bool_)
@@ -112,6 +135,8 @@ class Agent:
         self.offline = False
         self.active = np.ones(environment.num_envs, np.bool_)
         self.game_numbers = np.arange(environment.num_envs)
+        self.lengths: list[int] = []
+        self._goes_on = self._begins_anew = False  # from a checkpoint; but with other games
 
     @property
     def environments(self) -> tuple[Environment, ...]:
@@ -163,16 +188,17 @@ class Agent:
     def play_random(self, steps: int, resuming: bool = False) -> None:
         """Fill the replay memory with ``steps`` random steps, when resuming with those of now."""
         self._start("random", steps=steps, remember=True)
-        for _ in range(self._rounds(steps)):
+        while self.rounds < self._rounds(steps):
             step = self.step(self.exploration_rate_train if resuming else 1.0, remember=True)
             self.restart(np.flatnonzero(step.terminals | step.truncateds), remember=True)
+            self._end_round()
         self._end()
 
     def train(self, steps: int, offline: bool = False) -> None:
         """Act, remember and learn for ``steps`` steps; offline: only learn, at the same pace."""
         assert self.memory is not None
         self._start("train", steps=steps, remember=not offline, offline=offline)
-        for _ in range(self._rounds(steps)):
+        while self.rounds < self._rounds(steps):
             before = self.total_train_steps
             self.total_train_steps += self.environment.num_envs
             if not offline:
@@ -189,6 +215,7 @@ class Agent:
                 self.network.update_target_network()
             if not offline:  # last, for a memory so small that a restart overwrites the step
                 self.restart(np.flatnonzero(step.terminals | step.truncateds), remember=True)
+            self._end_round()
         self._end()
 
     def test(self, steps: int = 0, games: int = 0) -> None:
@@ -210,48 +237,108 @@ class Agent:
 
     def _evaluate(self, phase: str, steps: int, games: int, remember: bool = False) -> None:
         self._start(phase, steps=0 if games else steps, games=games, remember=remember)
-        lanes = self.environment.num_envs
-        self.active = np.arange(lanes) < (games or lanes)
-        lengths = [0] * lanes  # steps of each game so far, by its number
-        played = first = ahead = 0  # steps of all; the first game that runs, steps of those ahead
-        while self.active.any() and (games or ahead + lengths[first] < steps):
+        if not self.rounds:
+            lanes = self.environment.num_envs
+            self.active = np.arange(lanes) < (games or lanes)
+            self.lengths = [0] * lanes
+        while self.active.any() and (games or self._end_to_end() < steps):
             step = self.step(self.exploration_rate_test, remember)
             for number in self.game_numbers[self.active]:
-                lengths[number] += 1
-                played += 1
+                self.lengths[number] += 1
             for lane in np.flatnonzero((step.game_overs | step.truncateds) & self.active):
-                if len(lengths) < games if games else played < steps:
-                    self.game_numbers[lane] = len(lengths)
-                    lengths.append(0)
+                if len(self.lengths) < games if games else sum(self.lengths) < steps:
+                    self.game_numbers[lane] = len(self.lengths)
+                    self.lengths.append(0)
                 else:  # the lane stays where its last game ended
                     self.active[lane] = False
-            while first < self.game_numbers[self.active].min(initial=len(lengths) - 1):
-                ahead += lengths[first]
-                first += 1
             ended = step.terminals | step.truncateds
             self.restart(np.flatnonzero(ended & self.active), remember)
+            self._end_round()
         self._end()
+
+    def _end_to_end(self) -> int:
+        """Return the steps of the games up to the first one that is still played, itself too."""
+        first = self.game_numbers[self.active].min(initial=len(self.lengths) - 1)
+        return sum(self.lengths[: first + 1])
 
     def _start(
         self, phase: str, *, steps: int, games: int = 0, remember: bool, offline: bool = False
     ) -> None:
-        """Begin a phase: new games in all lanes."""
+        """Begin a phase with new games in all lanes; or go on with one from a checkpoint."""
+        assert not self._goes_on or phase == self.phase
+        # A test whose games cannot go on is done again, so that its scores are of whole games.
+        goes_on = self._goes_on and not (self._begins_anew and phase in ("test", "play"))
+        self._goes_on = False
         self.phase, self.phase_steps, self.phase_games = phase, steps, games
         self.offline = offline
         self.environment, self.buffer = (
             self.testing_games if phase == "test" else self.training_games
         )
-        self.active = np.ones(self.environment.num_envs, np.bool_)
-        self.game_numbers = np.arange(self.environment.num_envs)
         self.environment.training = phase in ("random", "train")
         self.environment.remembered = remember
+        if not goes_on:
+            self.rounds = 0
+            self.active = np.ones(self.environment.num_envs, np.bool_)
+            self.game_numbers = np.arange(self.environment.num_envs)
         for callback in self.callbacks:
             callback.on_phase_start(self)
-        self.restart(None, remember)
+        if not goes_on or self._begins_anew:
+            self.restart(None, remember)
+
+    def _end_round(self) -> None:
+        self.rounds += 1
+        for callback in self.callbacks:
+            callback.on_round_end(self)
 
     def _end(self) -> None:
         for callback in self.callbacks:
             callback.on_phase_end(self)
+
+    def state_dict(self) -> State:
+        """Return what acting goes on from, see ``state``: between two rounds, or two phases."""
+        games = [self.training_games, self.testing_games]
+        return dict(
+            phase=self.phase,
+            rounds=self.rounds,
+            total_train_steps=self.total_train_steps,
+            exploration_rate=float(self.exploration_rate),
+            exploration_rate_train=float(self.exploration_rate_train),
+            active=self.active.copy(),
+            game_numbers=self.game_numbers.copy(),
+            lengths=list(self.lengths),
+            generator=generator_state(self.rng),
+            environments=[environment.state_dict() for environment in self.environments],
+            states=[buffer.states.copy() for _, buffer in games[: len(self.environments)]],
+        )
+
+    def load_state_dict(self, state: State) -> None:
+        """Take in what ``state_dict`` returned; the next phase goes on with the one of then."""
+        self.phase = typed(state["phase"], str)
+        self.rounds = typed(state["rounds"], int)
+        self.total_train_steps = typed(state["total_train_steps"], int)
+        self.exploration_rate = typed(state["exploration_rate"], float)
+        self.exploration_rate_train = typed(state["exploration_rate_train"], float)
+        games = self.testing_games if self.phase == "test" else self.training_games
+        self.active = np.ones(games[0].num_envs, np.bool_)
+        self.game_numbers = np.arange(games[0].num_envs)
+        fill(self.active, state["active"])
+        fill(self.game_numbers, state["game_numbers"])
+        self.lengths = listed(state["lengths"], int, len(state["lengths"]))
+        load_generator_state(self.rng, state["generator"])
+        self._goes_on, self._begins_anew = True, False
+        every = [self.training_games, self.testing_games][: len(self.environments)]
+        for (environment, buffer), own, states in zip(
+            every, state["environments"], state["states"], strict=True
+        ):
+            fill(buffer.states, states)
+            try:
+                if own is not None:
+                    environment.load_state_dict(own)
+                elif environment is games[0]:
+                    raise NotRepeatableError("the environment does not tell its state")
+            except NotRepeatableError as error:
+                logger.warning("%s: new games begin in the place of those that went on", error)
+                self._begins_anew |= environment is games[0]
 
     def _rounds(self, steps: int) -> int:
         """Rounds of all lanes that make at least ``steps`` steps."""

@@ -16,6 +16,7 @@ from torch import Tensor
 from simple_dqn.errors import UsageError
 from simple_dqn.networks import QNetwork
 from simple_dqn.optimizers import RMSProp
+from simple_dqn.state import State, typed
 from simple_dqn.structures import Batch
 
 # The clipped TD error bounds what flows back, so a constant is enough to lift float16's small
@@ -259,7 +260,43 @@ class DeepQNetwork:
         if target and self.target_network is not self.network:
             self.target_network.load_state_dict(target)
         if found:
+            # In the memory layout of the parameters: fused optimisers go through both side by side.
+            for index, param in enumerate(params):
+                for slot, tensor in slots[index].items():
+                    if slot != "step":
+                        slots[index][slot] = torch.empty_like(param).copy_(tensor)
             self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": slots})
+
+    def state_dict(self) -> State:
+        """Return all that learning goes on from exactly, see ``state``."""
+        noises = [
+            [list(layer.noise or ()) for layer in network.noisy_layers]
+            for network in (self.network, self.target_network)
+        ]
+        return dict(
+            weights=self.weights(),
+            training_state=self.training_state(),
+            noises=noises,
+            weight_updates=self.weight_updates,
+            cost=self._cost.clone(),
+            cost_updates=self._cost_updates,
+        )
+
+    def load_state_dict(self, state: State) -> None:
+        """Take in what ``state_dict`` returned.
+
+        Raises:
+            UsageError: it is another network's or optimiser's.
+        """
+        self.load_weights(state["weights"])
+        self.load_training_state(state["training_state"])
+        networks = self.network, self.target_network
+        for network, noises in zip(networks, state["noises"], strict=True):
+            for layer, noise in zip(network.noisy_layers, noises, strict=True):
+                layer.load_noise(noise)
+        self.weight_updates = typed(state["weight_updates"], int)
+        self._cost.copy_(state["cost"])
+        self._cost_updates = typed(state["cost_updates"], int)
 
 
 def _of_actions(values: Tensor, actions: Tensor) -> Tensor:

@@ -176,6 +176,14 @@ class NoisyLinear(nn.Linear):
             (self._draw(self.in_features), self._draw(self.out_features)) if noisy else None
         )
 
+    def load_noise(self, noise: list[Tensor]) -> None:
+        """Set the noise to (f(ε_in), f(ε_out)), or with an empty list to none."""
+        sizes = [(self.in_features,), (self.out_features,)]
+        if noise and [tuple(e.shape) for e in noise] != sizes:
+            raise ValueError("noise of another layer")
+        device = self.weight.device
+        self.noise = (noise[0].to(device), noise[1].to(device)) if noise else None
+
     def _draw(self, n: int) -> Tensor:
         """Return f(ε), [n]."""
         e = torch.randn(n, device=self.weight.device)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simple_dqn.replay_memory import MOST_ROUNDS, ReplayMemory
+from simple_dqn.state import State, fill, typed
 from simple_dqn.structures import Batch
 
 LEAST_PRIORITY = 1e-6  # added to |δ|, so that nothing is never replayed
@@ -45,6 +46,15 @@ class SumTree:
         for _ in range(self.depth):
             node = node >> 1
             self.nodes[node] = self.nodes[2 * node] + self.nodes[2 * node + 1]
+
+    def set_all(self, numbers: NDArray[np.float64]) -> None:
+        """Set all numbers."""
+        self.nodes[self.leaves : self.leaves + len(numbers)] = numbers
+        level = self.leaves
+        while level > 1:
+            level >>= 1
+            children = self.nodes[2 * level : 4 * level]
+            self.nodes[level : 2 * level] = children[::2] + children[1::2]
 
     def find(self, sums: NDArray[np.float64]) -> NDArray[np.int64]:
         """Return for each of ``sums`` [B], 0 to total, the index where the running sum passes it.
@@ -94,6 +104,26 @@ class PrioritizedReplayMemory(ReplayMemory):
         priorities = np.abs(errors.cpu().numpy()).astype(np.float64) + LEAST_PRIORITY
         self.largest = max(self.largest, float(priorities.max()))
         self.tree.set(indices, priorities**self.exponent)
+
+    def state_dict(self) -> State:
+        """See ReplayMemory."""
+        return dict(
+            super().state_dict(), priorities=self.tree.get(self._every()), largest=self.largest
+        )
+
+    def load_state_dict(self, state: State) -> None:
+        """See ReplayMemory."""
+        super().load_state_dict(state)
+        priorities = np.zeros(self.num_envs * self.slots)
+        fill(priorities, state["priorities"])
+        if not (np.isfinite(priorities) & (priorities >= 0)).all():
+            raise ValueError("priorities below 0 or not finite")
+        self.tree.set_all(priorities)
+        self.largest = typed(state["largest"], float)
+
+    def _every(self) -> NDArray[np.int64]:
+        """Return the index of every slot."""
+        return np.arange(self.num_envs * self.slots)
 
     def set_importance_exponent(self, importance_exponent: float) -> None:
         """Set β; a schedule moves it."""

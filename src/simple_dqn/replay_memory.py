@@ -44,6 +44,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from simple_dqn.state import State, fill, generator_state, load_generator_state, typed
 from simple_dqn.structures import Batch, Experience
 
 LEAST_DRAWN = 64  # slots drawn at once, so that a redraw is seldom needed
@@ -103,6 +104,7 @@ class ReplayMemory:
         self.starts = np.zeros((num_envs, self.slots), np.bool_)
         self.cursors = np.zeros(num_envs, np.int64)  # the slot written next
         self.filled = np.zeros(num_envs, np.int64)  # slots in use
+        self.written = np.zeros(num_envs, np.int64)  # slots ever written
         self.start_count = 0  # of the slots in use, those that are starts
         self._sampleable = False  # whether a valid transition was ever seen
 
@@ -152,6 +154,7 @@ class ReplayMemory:
         self.starts[at] = starts
         self.cursors[lanes] = (self.cursors[lanes] + 1) % self.slots
         self.filled[lanes] = np.minimum(self.filled[lanes] + 1, self.slots)
+        self.written[lanes] += 1
 
     def experience(self) -> Experience:
         """Return all that is held, lane after lane.
@@ -178,6 +181,40 @@ class ReplayMemory:
                 lane[0] = given.argmin()
             given[lane] += 1
             self._write(lane, screen, action, reward, terminal, starts=bool(start))
+
+    def read(self, lane: int, begin: int, end: int) -> Experience:
+        """Return the slots of a lane that were the ``begin``-th to be written, till ``end``."""
+        at = np.full(end - begin, lane), np.arange(begin, end) % self.slots
+        arrays = self.screens, self.actions, self.rewards, self.terminals, self.starts
+        return Experience(*(array[at] for array in arrays))
+
+    def write(self, lane: int, begin: int, slots: Experience) -> None:
+        """Put back what ``read`` returned; ``load_state_dict`` then tells what of it counts."""
+        at = np.full(len(slots.starts), lane), np.arange(begin, begin + len(slots.starts))
+        at = at[0], at[1] % self.slots
+        arrays = self.screens, self.actions, self.rewards, self.terminals, self.starts
+        for array, values in zip(arrays, slots, strict=True):
+            array[at] = values
+
+    def state_dict(self) -> State:
+        """Return what there is beside the slots themselves, see ``state``."""
+        return dict(
+            written=self.written.copy(),
+            filled=self.filled.copy(),
+            sampleable=bool(self._sampleable),
+            generator=generator_state(self.rng),
+        )
+
+    def load_state_dict(self, state: State) -> None:
+        """Take in what ``state_dict`` returned, after ``write`` has put back the slots."""
+        fill(self.written, state["written"])
+        fill(self.filled, state["filled"])
+        if (self.written < 0).any() or (self.filled != np.minimum(self.written, self.slots)).any():
+            raise ValueError("slots in use that were never written")
+        self.cursors = self.written % self.slots
+        self.start_count = int(self.starts.sum())
+        self._sampleable = typed(state["sampleable"], bool)
+        load_generator_state(self.rng, state["generator"])
 
     def sample(self, batch_size: int) -> Batch:
         """Draw ``batch_size`` transitions uniformly, with replacement.

@@ -67,7 +67,8 @@ class NoisyExploration(Callback):
 
     def on_phase_start(self, agent: Agent) -> None:
         """Begin to act by noise, if the phase is one of training."""
-        self.draw_noise(agent.phase in ("random", "train"))
+        if not agent.rounds:  # else that of the checkpoint
+            self.draw_noise(agent.phase in ("random", "train"))
 
     def on_step(self, agent: Agent, step: Step) -> None:
         """Draw for the next step, if it acts by the network and no update draws."""

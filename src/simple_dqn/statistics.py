@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from simple_dqn.agent import Agent, Callback
 from simple_dqn.errors import UsageError
 from simple_dqn.files import set_aside, write_atomically
+from simple_dqn.state import State, fill, listed, typed
 from simple_dqn.structures import Step
 
 # The original's 16 columns in its order, then ours.
@@ -81,7 +82,9 @@ class Statistics(Callback):
         self.phase_start_time = self.start_time
 
     def on_phase_start(self, agent: Agent) -> None:
-        """Forget the phase before."""
+        """Forget the phase before, but not one that goes on."""
+        if agent.rounds:
+            return
         self.scores = np.zeros(agent.environment.num_envs)
         self.lengths = np.zeros(agent.environment.num_envs, np.int64)
         self.game_rewards, self.game_steps, self.game_numbers = [], [], []
@@ -140,6 +143,43 @@ class Statistics(Callback):
         )
         for tell in self.on_row:
             tell(self.row)
+
+    def state_dict(self) -> State:
+        """Return what counting goes on from, see ``state``."""
+        now = time.perf_counter()
+        return dict(
+            epoch=self.epoch,
+            validation_states=self.validation_states,
+            scores=self.scores.copy(),
+            lengths=self.lengths.copy(),
+            game_rewards=list(self.game_rewards),
+            game_steps=list(self.game_steps),
+            game_numbers=list(self.game_numbers),
+            steps=self.steps,
+            steps_before=self.steps_before,
+            run_seconds=now - self.start_time,
+            phase_seconds=now - self.phase_start_time,
+        )
+
+    def load_state_dict(self, state: State) -> None:
+        """Take in what ``state_dict`` returned."""
+        self.epoch = typed(state["epoch"], int)
+        self.validation_states = state["validation_states"]
+        if self.validation_states is not None:
+            typed(self.validation_states, np.ndarray)
+        lanes = len(state["scores"])
+        self.scores, self.lengths = np.zeros(lanes), np.zeros(lanes, np.int64)
+        fill(self.scores, state["scores"])
+        fill(self.lengths, state["lengths"])
+        games = len(state["game_rewards"])
+        self.game_rewards = listed(state["game_rewards"], float, games)
+        self.game_steps = listed(state["game_steps"], int, games)
+        self.game_numbers = listed(state["game_numbers"], int, games)
+        self.steps = typed(state["steps"], int)
+        self.steps_before = typed(state["steps_before"], int)
+        now = time.perf_counter()
+        self.start_time = now - typed(state["run_seconds"], float)
+        self.phase_start_time = now - typed(state["phase_seconds"], float)
 
     def _put_end_to_end(self, steps: int) -> None:
         """Keep the games that end within the first ``steps`` steps, one after another."""
