@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import copy
+import csv
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from simple_dqn import training
 from simple_dqn.agent import Callback
 from simple_dqn.build import build
+from simple_dqn.checkpoint import Checkpoint
+from simple_dqn.files import locked
 from simple_dqn.games import find_game
+from simple_dqn.main import main
+from simple_dqn.replay_memory import ReplayMemory
 from simple_dqn.resolve import resolve
+from simple_dqn.statistics import TIME_COLUMNS
 
 SMALL = {
     "pong": {
@@ -124,3 +136,164 @@ def test_a_run_goes_on_from_its_state(name, variant):
             assert str({k: v for k, v in ours.items() if k not in times}) == str(
                 {k: v for k, v in theirs.items() if k not in times}
             )
+
+
+# --- on disk -------------------------------------------------------------------------------------
+
+RUN = [
+    "--random_steps", "80", "--train_steps", "160", "--test_steps", "60", "--epochs", "2",
+    "--replay_size", "200", "--screen_width", "36", "--screen_height", "36", "--filters", "4",
+    "--hidden_units", "16", "--target_steps", "50", "--validation_size", "20",
+    "--backend", "cpu", "--threads", "1", "--random_seed", "5", "--checkpoint_every", "30",
+]  # fmt: skip
+
+
+class Died(BaseException):
+    """Nobody catches it: as SIGKILL, but that what was written stays to be seen."""
+
+
+class DiesAt(Callback):
+    """Ends the process at a round, counted over the whole run."""
+
+    def __init__(self, round_number):
+        self.left = round_number
+
+    def on_round_end(self, agent):
+        self.left -= 1
+        if not self.left:
+            raise Died
+
+
+def results(label):
+    """Return (rows without times, bytes of the last snapshot) of a run."""
+    with open(f"results/pong_{label}.csv", newline="") as file:
+        rows = [
+            {k: v for k, v in row.items() if k not in TIME_COLUMNS} for row in csv.DictReader(file)
+        ]
+    return rows, Path(f"snapshots/pong_{label}_2.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("more", [[], ["--num_envs", "4", "--prioritized"]], ids=["one", "lanes"])
+def test_a_run_that_dies_goes_on_to_the_same_results(in_tmp, monkeypatch, more):
+    """At random rounds, also before the first checkpoint of the resumed run."""
+    assert main(["train", "pong", "whole", *RUN, *more]) == 0
+    made, deaths = training.run_phases, iter([47, 3, 61, 1, 90, 37, 10**6])
+
+    def mortal(run, *args, **kwargs):
+        run.agent.callbacks.append(DiesAt(next(deaths)))
+        made(run, *args, **kwargs)
+
+    monkeypatch.setattr(training, "run_phases", mortal)
+    command = ["train", "pong", "mortal", *RUN, *more]
+    while True:
+        try:
+            assert main(command) == 0
+            break
+        except Died:
+            command = ["resume", "pong_mortal"]
+    assert results("mortal") == results("whole")
+    files = os.listdir("snapshots/pong_mortal.checkpoint")
+    # 200 slots are still in few files, though there were some twenty checkpoints
+    assert 2 <= len(files) <= 12
+    assert not list(Path().rglob("*.lock"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_step_and_keeps_all(in_tmp, capsys, monkeypatch, number):
+    assert main(["train", "pong", "whole", *RUN]) == 0
+    made = training.run_phases
+
+    class Signals(Callback):
+        rounds = 0
+
+        def on_step(self, agent, step):
+            self.rounds += 1
+            if self.rounds == 123:
+                os.kill(os.getpid(), number)
+
+    def signalled(run, *args, **kwargs):
+        run.agent.callbacks.append(Signals())
+        made(run, *args, **kwargs)
+
+    monkeypatch.setattr(training, "run_phases", signalled)
+    assert main(["train", "pong", "left", *RUN, "--checkpoint_every", "60m"]) == 128 + number
+    assert capsys.readouterr().err.endswith("interrupted; resume.sh pong_left goes on\n")
+    monkeypatch.undo()
+    os.chdir(in_tmp)
+    assert main(["resume", "pong_left"]) == 0
+    assert "going on exactly, in epoch 1 train after 43 steps" in capsys.readouterr().err
+    assert results("left") == results("whole")
+
+
+def test_the_replay_memory_is_written_piece_by_piece(tmp_path):
+    """Only what is new; nothing that is wholly overwritten; and it all comes back."""
+    rng = np.random.default_rng(0)
+
+    def memory():
+        return ReplayMemory(
+            300, 3, 2, (4, 4), np.uint8, discount_rate=0.9, n_step=1, min_reward=-1, max_reward=1,
+            history_padding="zero", rng=np.random.default_rng(1),
+        )  # fmt: skip
+
+    ours, checkpoint = memory(), Checkpoint(tmp_path / "x.checkpoint")
+    ours.restart(None, rng.integers(256, size=(3, 4, 4), dtype=np.uint8))
+    before = {}
+    for _turn in range(40):
+        for _ in range(int(rng.integers(1, 30))):
+            ours.add(
+                rng.integers(3, size=3), rng.random(3).astype(np.float32),
+                rng.integers(256, size=(3, 4, 4), dtype=np.uint8), rng.random(3) < 0.1,
+            )  # fmt: skip
+            lanes = np.flatnonzero(rng.random(3) < 0.2)
+            ours.restart(lanes, rng.integers(256, size=(len(lanes), 4, 4), dtype=np.uint8))
+        checkpoint.save(dict(memory=ours.state_dict()), ours)
+        files = {p.name: p.read_bytes() for p in checkpoint.folder.iterdir()}
+        del files["run.safetensors"]
+        new = files.keys() - before.keys()
+        assert len(new) == 1
+        assert all(files[name] == before[name] for name in files.keys() - new)
+        assert len(files) <= 110  # of 300 slots, a few a time
+        before = files
+
+        theirs, again = memory(), Checkpoint(checkpoint.folder)
+        state = again.load()
+        again.load_slots(theirs, 3)
+        theirs.load_state_dict(state["memory"])
+        for lane in range(3):
+            begin, end = ours.written[lane] - ours.filled[lane], ours.written[lane]
+            for a, b in zip(
+                ours.read(lane, begin, end), theirs.read(lane, begin, end), strict=True
+            ):
+                np.testing.assert_array_equal(a, b)
+        assert theirs.start_count == int(theirs.starts.sum()) == ours.start_count
+
+
+def test_a_second_run_of_the_same_name_is_refused_while_the_first_goes_on(in_tmp, capsys):
+    with locked(Path("snapshots/pong_x.lock"), "snapshots/pong_x_..."):
+        pass  # a process that died may leave the file, but not the lock
+    Path("snapshots/pong_x.lock").write_text("123")
+    script = "import sys; from simple_dqn.main import main; sys.exit(main(sys.argv[1:]))"
+    with subprocess.Popen(
+        [sys.executable, "-c", script, "train", "pong", "x", *RUN, "--epochs", "99999"],
+        stderr=subprocess.PIPE, text=True,
+    ) as first:  # fmt: skip
+        assert first.stderr is not None
+        assert "statistics go to" in first.stderr.readline()
+        assert main(["train", "pong", "x", *RUN, "--overwrite"]) == 2
+        err = capsys.readouterr().err
+        assert f"process {first.pid} is writing snapshots/pong_x_... already" in err
+        assert err.count("\n") == 1
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+    assert main(["train", "pong", "x", *RUN, "--overwrite"]) == 0
+
+
+def test_no_checkpoint_leaves_none(in_tmp):
+    assert main(["train", "pong", *RUN, "--no_checkpoint", "--epochs", "1"]) == 0
+    assert not Path("snapshots/pong.checkpoint").exists()
+
+
+@pytest.mark.parametrize("text", ["0", "10x", "-1", "1.5", "m", "", "1e3", "٣m"])
+def test_intervals_that_are_none(in_tmp, capsys, text):
+    assert main(["train", "pong", f"--checkpoint_every={text}"]) == 2
+    assert "--checkpoint_every is minutes as 10m" in capsys.readouterr().err

@@ -114,19 +114,19 @@ def test_csv_goes_on_behind_an_epoch_and_loses_nothing(tmp_path):
     for r in (row(0), row(1, total_time=7), row(2, total_time=9)):
         file(r)
     whole = path.read_bytes()
-    again = CSVFile(path, keep_until_epoch=2)
+    again = CSVFile(path, keep_before=(3, "train"))
     assert again.backup is None
     assert again.total_time == 9
     assert path.read_bytes() == whole
-    earlier = CSVFile(path, keep_until_epoch=1)
+    earlier = CSVFile(path, keep_before=(2, "train"))
     assert earlier.total_time == 7
     assert earlier.backup.read_bytes() == whole
-    earlier(row(2, "again"))
+    earlier(row(2, "train"))
     assert [(r["epoch"], r["phase"]) for r in read_csv(path)] == [
-        ("0", "test"), ("1", "test"), ("2", "again"),
+        ("0", "test"), ("1", "test"), ("2", "train"),
     ]  # fmt: skip
-    assert CSVFile(path, keep_until_epoch=0).backup.name == "pong.csv.bak2"
-    assert CSVFile(tmp_path / "none.csv", keep_until_epoch=5).total_time == 0
+    assert CSVFile(path, keep_before=(1, "train")).backup.name == "pong.csv.bak2"
+    assert CSVFile(tmp_path / "none.csv", keep_before=(6, "train")).total_time == 0
 
 
 def test_a_half_written_last_line_is_left_out(tmp_path):
@@ -158,7 +158,7 @@ def test_a_foreign_csv_is_refused_and_left_alone(tmp_path, content):
     path = tmp_path / "pong.csv"
     path.write_bytes(content)
     with pytest.raises(UsageError, match=r"pong\.csv"):
-        CSVFile(path, keep_until_epoch=1)
+        CSVFile(path, keep_before=(2, "train"))
     assert path.read_bytes() == content
 
 

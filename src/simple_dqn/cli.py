@@ -23,6 +23,7 @@ from simple_dqn.errors import UsageError
 # command -> (positional arguments, what it does)
 GAME = ("game", "ROM file, name of an Atari game, or Gymnasium id (module:id of a package)")
 SNAPSHOT = ("snapshot", "snapshots/<game>[_<label>]_<epoch>.safetensors")
+RUN = ("run", "<game>[_<label>], or one of its snapshots to go on from there")
 PLAYED = ("snapshot_or_game", "snapshots/<game>[_<label>]_<epoch>.safetensors; or a ROM file or "
           "the name of a game, to play yourself")  # fmt: skip
 CSVS = ("csvs", "results/<game>[_<label>].csv, one or more")
@@ -31,7 +32,7 @@ COMMANDS: dict[str, tuple[tuple[tuple[str, str], ...], str]] = {
         (GAME, ("label", "name for this run, if there are several of a game")),
         "train on a game: results/<game>[_<label>].csv and a snapshot an epoch",
     ),
-    "resume": ((SNAPSHOT,), "go on with the training that a snapshot comes from"),
+    "resume": ((RUN,), "go on with a training, exactly where it was left"),
     "test": ((SNAPSHOT,), "test a snapshot: mean score and the protocol it was got by"),
     "play": ((PLAYED,), "watch a snapshot play, or take over the keyboard"),
     "record": ((SNAPSHOT,), "film a game of a snapshot: videos/<game>[_<label>]_<epoch>.mp4"),

@@ -301,6 +301,12 @@ class RunOptions:
     offline: bool = option(
         False, "learn from --load_experience alone: nobody acts in training",
         commands=("train", "resume"))
+    checkpoint_every: str = option(
+        "10m", "from one checkpoint, from which resume.sh goes on exactly, to the next: "
+        "minutes as 10m, seconds as 30s, or a number of steps", commands=("train", "resume"))
+    no_checkpoint: bool = option(
+        False, "write no checkpoints: a run that dies goes on from its last snapshot",
+        commands=("train", "resume"))
     save_weights_prefix: str = option(
         "", "snapshots are PREFIX_<epoch>.safetensors (default: snapshots/<game>[_<label>])",
         commands=("train", "resume"))
@@ -537,6 +543,8 @@ PLACES = frozenset(
         "play_games",
         "start_epoch",
         "stop_at",
+        "checkpoint_every",
+        "no_checkpoint",
     }
 )
 

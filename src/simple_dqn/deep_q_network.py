@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -199,6 +200,11 @@ class DeepQNetwork:
         self._cost_updates = 0
         return mean
 
+    def require_finite(self) -> None:
+        """Raise FloatingPointError if the cost since the last ``mean_cost`` is not finite."""
+        if not math.isfinite(self._cost.item()):
+            raise FloatingPointError
+
     def _precision(self) -> AbstractContextManager[Any]:
         """Mixed precision, if it was asked for."""
         if self.datatype == "float32":
@@ -261,10 +267,9 @@ class DeepQNetwork:
             self.target_network.load_state_dict(target)
         if found:
             # In the memory layout of the parameters: fused optimisers go through both side by side.
-            for index, param in enumerate(params):
-                for slot, tensor in slots[index].items():
-                    if slot != "step":
-                        slots[index][slot] = torch.empty_like(param).copy_(tensor)
+            for number, param in enumerate(params):
+                for slot in self._slots - {"step"}:
+                    slots[number][slot] = torch.empty_like(param).copy_(slots[number][slot])
             self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": slots})
 
     def state_dict(self) -> State:

@@ -1,4 +1,6 @@
-"""The one exception that a user is meant to read."""
+"""The exceptions that a user is meant to read."""
+
+from signal import Signals
 
 
 class UsageError(Exception):
@@ -7,3 +9,16 @@ class UsageError(Exception):
     The message is one line that says what is wrong and what to do. ``main`` prints it on stderr
     and exits with status 2; no result on disk has been touched by then.
     """
+
+
+class Interrupted(Exception):
+    """A run was left between two of its steps, as a signal asked for.
+
+    Args:
+        signal: which.
+        advice: how to go on, behind "; ".
+    """
+
+    def __init__(self, signal: Signals, advice: str = "") -> None:
+        super().__init__(advice)
+        self.signal = signal

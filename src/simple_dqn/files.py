@@ -7,9 +7,11 @@ the kind of file and a format version.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,39 @@ def require_writable(folder: Path, option: str) -> None:
             f"cannot write into the folder '{folder}' ({error.strerror}); "
             f"choose another place with --{option}"
         ) from None
+
+
+@contextmanager
+def locked(path: Path, what: str) -> Iterator[None]:
+    """Hold the lock file ``path`` meanwhile; a process that dies lets go of it.
+
+    Raises:
+        UsageError: another process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        file = open(path, "a+")  # noqa: SIM115 (kept open: that is the lock)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            owner = file.read(20).strip() or "?"
+            file.close()
+            raise UsageError(
+                f"process {owner} is writing {what} already: give this run another label, "
+                f"or wait for the end of that one"
+            ) from None
+        if path.exists() and os.path.samestat(os.stat(path), os.fstat(file.fileno())):
+            break
+        file.close()  # its last holder removed it just now
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        file.close()
 
 
 def set_aside(path: Path) -> Path | None:

@@ -18,7 +18,7 @@ from simple_dqn.config import Config, EnvironmentOptions
 from simple_dqn.environment import ALEEnvironment, Environment
 from simple_dqn.errors import UsageError
 from simple_dqn.roms import find_rom
-from simple_dqn.snapshot import Snapshot
+from simple_dqn.snapshot import Saved
 
 
 def find_game(name: str, kind: str) -> tuple[str, str, Path | None]:
@@ -67,8 +67,8 @@ def find_preset(kind: str, game: str) -> str:
     return "nature" if environment.observation_dtype == np.uint8 else "vector"
 
 
-def find_snapshots_game(snapshot: Snapshot, environment: str = "") -> tuple[str, Path | None]:
-    """Return (game, ROM) of a snapshot: from roms/, else the ROM that ale-py ships.
+def find_snapshots_game(snapshot: Saved, environment: str = "") -> tuple[str, Path | None]:
+    """Return (game, ROM) of a snapshot or checkpoint: from roms/, else what ale-py ships.
 
     Args:
         snapshot: it may come from anybody, so it alone does not decide which modules run.

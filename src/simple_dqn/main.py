@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from simple_dqn import __version__
 from simple_dqn.cli import COMMANDS, parse, top_level_help
 from simple_dqn.config import PROFILE_DEFAULTS
-from simple_dqn.errors import UsageError
+from simple_dqn.errors import Interrupted, UsageError
 from simple_dqn.resolve import check, resolve
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``simple-dqn COMMAND ...`` and return its exit status.
 
     0: done. 2: something that the user gave cannot be used, or the disk refused; one line on
-    stderr says what. 130: interrupted from the keyboard.
+    stderr says what. 130: interrupted from the keyboard, 143: by SIGTERM.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     command, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
@@ -87,6 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         place = f" '{error.filename}'" if error.filename else ""
         print(f"simple-dqn: {error.strerror or error}{place}", file=sys.stderr)
         return 2
+    except Interrupted as error:
+        print(f"simple-dqn: interrupted{error}", file=sys.stderr)
+        return 128 + error.signal
     except KeyboardInterrupt as advice:
         line = "\n" if sys.stderr.isatty() else ""  # leave the live line as it is
         print(f"{line}simple-dqn: interrupted{advice}", file=sys.stderr)
@@ -106,7 +109,7 @@ def run_command(
     elif command == "resume":
         from simple_dqn.training import resume
 
-        resume(Path(positionals["snapshot"]), given, command_line)
+        resume(positionals["run"], given, command_line)
     elif command == "test":
         test(Path(positionals["snapshot"]), given)
     elif command == "play":

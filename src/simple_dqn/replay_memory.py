@@ -88,6 +88,7 @@ class ReplayMemory:
         self.num_envs = num_envs
         self.slots = size // num_envs
         self.history_length = history_length
+        self.shape, self.dtype = shape, np.dtype(dtype)
         self.discount_rate = discount_rate
         self.n_step = n_step
         self.min_reward, self.max_reward = min_reward, max_reward

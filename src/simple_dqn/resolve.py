@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 import secrets
 from collections.abc import Mapping
 from typing import Any
@@ -46,6 +47,7 @@ def resolve(given: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> 
     for name, (_, f, hint) in known.items():
         values[name] = _check(name, values[name], f.metadata, hint)
     _check_together(values, given)
+    interval(values["checkpoint_every"])
     if values["random_seed"] == -1:
         values["random_seed"] = secrets.randbelow(2**31)
     if changes(given, defaults, "optimizer") or changes(given, defaults, "rmsprop_centered"):
@@ -61,6 +63,23 @@ def resolve(given: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> 
         groups.setdefault(group, {})[name] = values[name]
     every = Config()
     return Config(**{g: type(getattr(every, g))(**kw) for g, kw in groups.items()})
+
+
+def interval(text: str) -> tuple[float, int]:
+    """Return (seconds, 0) or (0, steps) of what ``--checkpoint_every`` takes.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)([ms]?)", text, re.ASCII)
+    if not match or not float(match[1]) or (not match[2] and not match[1].isdecimal()):
+        raise UsageError(
+            f"--checkpoint_every is minutes as 10m, seconds as 30s, or a number of steps, "
+            f"not '{text}' (for none: --no_checkpoint)"
+        )
+    if match[2]:
+        return float(match[1]) * (60 if match[2] == "m" else 1), 0
+    return 0.0, int(match[1])
 
 
 def check(given: Mapping[str, Any]) -> None:

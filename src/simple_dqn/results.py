@@ -76,9 +76,10 @@ def require_new(config: Config) -> None:
     """Raise UsageError if an earlier run of this name has left results."""
     csv_file = Path(config.run.csv_file)
     files = (csv_file, record_path(config), *snapshot_files(config))
-    there = [path for path in files if path.exists()]
+    there = [path for path in (*files, checkpoint_path(config)) if path.exists()]
     if there and not config.run.overwrite:
-        go_on = "go on with resume.sh, " if snapshot_files(config) else ""
+        kept = checkpoint_path(config).exists() or snapshot_files(config)
+        go_on = "go on with resume.sh, " if kept else ""
         raise UsageError(
             f"'{there[0]}' exists: give this run another label, {go_on}"
             f"or replace the earlier run with --overwrite"
@@ -118,6 +119,11 @@ def keep_best(config: Config) -> None:
 def best_path(config: Config) -> Path:
     """Return the file of the best snapshot."""
     return Path(f"{config.run.save_weights_prefix}_best.safetensors")
+
+
+def checkpoint_path(config: Config) -> Path:
+    """Return the folder of the checkpoint."""
+    return Path(f"{config.run.save_weights_prefix}.checkpoint")
 
 
 def record_path(config: Config) -> Path:

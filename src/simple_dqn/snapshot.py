@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from simple_dqn.config import PLACES, Config
 from simple_dqn.errors import UsageError
@@ -18,6 +18,17 @@ from simple_dqn.files import load_tensors, save_tensors
 
 SNAPSHOT, TRAINING_STATE = "snapshot", "training state"
 FORMAT_VERSION = 1
+
+
+class Saved(Protocol):
+    """What is known of a snapshot or checkpoint before its game is found."""
+
+    @property
+    def path(self) -> Path: ...  # noqa: D102
+    @property
+    def game(self) -> str: ...  # noqa: D102
+    @property
+    def config(self) -> dict[str, Any]: ...  # noqa: D102
 
 
 class Snapshot(NamedTuple):

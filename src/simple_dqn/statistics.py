@@ -41,6 +41,7 @@ COLUMNS = (
     "std_game_reward",  # standard deviation of the scores (divided by n)
     "mean_game_steps",  # agent steps of a game
 )
+PHASES = ("random", "train", "test", "play")  # in the order of an epoch
 TIME_COLUMNS = ("total_time", "epoch_time", "steps_per_second")
 
 Row = dict[str, Any]
@@ -209,8 +210,10 @@ class CSVFile:
 
     Args:
         path: the file.
-        keep_until_epoch: None for a new file; else go on with an existing one behind the rows of
-            this epoch. If there are later rows, the whole file is set aside first.
+        keep_before: None for a new file; else go on with an existing one behind the rows that come
+            before this (epoch, phase).
+        drop_others: the other rows are going to be written again; else, if there are any, the whole
+            file is set aside first.
 
     Attributes:
         total_time: seconds of the run so far, from the last row kept.
@@ -219,19 +222,26 @@ class CSVFile:
         UsageError: the existing file is no statistics file.
     """
 
-    def __init__(self, path: Path, keep_until_epoch: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        keep_before: tuple[int, str] | None = None,
+        drop_others: bool = False,
+    ) -> None:
         self.path = path
         self.total_time = 0.0
         self.backup: Path | None = None
         rows: list[Row] = []
-        if keep_until_epoch is not None and path.exists():
+        if keep_before is not None and path.exists():
+            epoch, phase = keep_before
+            bound = epoch, PHASES.index(phase)
             try:
                 every = read_csv(path)
             except UsageError as error:
                 raise UsageError(f"{error}: move it away to go on") from None
-            rows = [row for row in every if int(row["epoch"]) <= keep_until_epoch]
+            rows = [r for r in every if (int(r["epoch"]), PHASES.index(r["phase"])) < bound]
             self.total_time = float(rows[-1]["total_time"]) if rows else 0.0
-            if len(rows) < len(every):
+            if len(rows) < len(every) and not drop_others:
                 self.backup = set_aside(path)
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
@@ -261,6 +271,8 @@ def read_csv(path: Path) -> list[Row]:
         rows = list(reader)
         for row in rows:
             int(row["epoch"]), float(row["total_time"])
+            if row["phase"] not in PHASES:
+                raise ValueError(f"no phase '{row['phase']:.20}'")
     except (OSError, ValueError, TypeError, csv.Error) as error:
         raise UsageError(f"'{path}' is damaged ({error})") from None
     return [{column: row.get(column, "") for column in COLUMNS} for row in rows]

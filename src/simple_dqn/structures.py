@@ -45,3 +45,14 @@ class Experience(NamedTuple):
     rewards: NDArray[np.float32]  # [n] raw
     terminals: NDArray[np.bool_]  # [n]
     starts: NDArray[np.bool_]  # [n]
+
+    def cut(self, part: slice) -> Experience:
+        """Return some of the slots."""
+        arrays: Any = (array[part] for array in self)
+        return Experience(*arrays)
+
+    @staticmethod
+    def join(parts: list[Experience]) -> Experience:
+        """Return the slots of all ``parts`` in a row."""
+        arrays: Any = map(np.concatenate, zip(*parts, strict=True))
+        return Experience(*arrays)

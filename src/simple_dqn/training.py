@@ -1,11 +1,17 @@
-"""The commands train and resume: a run from its beginning or from a snapshot, epoch by epoch."""
+"""The commands train and resume: a run from its beginning, or from where it was left.
+
+From a checkpoint it goes on exactly. Where only a snapshot is left it goes on as the original did:
+weights, optimiser and counters as they were, the replay memory filled anew.
+"""
 
 from __future__ import annotations
 
 import logging
+import math
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +24,17 @@ from simple_dqn.build import (
     load_weights,
     show_and_record,
 )
-from simple_dqn.errors import UsageError
+from simple_dqn.checkpoint import Checkpoint
+from simple_dqn.checkpointer import Checkpointer, Origin, load_state, read_origin
+from simple_dqn.config import Config
+from simple_dqn.errors import Interrupted, UsageError
 from simple_dqn.experience import load_experience
+from simple_dqn.files import locked, set_aside
 from simple_dqn.games import find_game, find_preset, find_snapshots_game
-from simple_dqn.resolve import changes, resolve
+from simple_dqn.resolve import changes, interval, resolve
 from simple_dqn.results import (
     best_path,
+    checkpoint_path,
     file_name,
     keep_best,
     open_new_csv,
@@ -35,12 +46,20 @@ from simple_dqn.results import (
     snapshot_files,
     write_record,
 )
-from simple_dqn.snapshot import load_snapshot, load_training_state, resume_path, save_snapshot
+from simple_dqn.snapshot import (
+    Snapshot,
+    load_snapshot,
+    load_training_state,
+    resume_path,
+    save_snapshot,
+    snapshot_path,
+)
 from simple_dqn.statistics import CSVFile, Row, TensorBoard
 
 logger = logging.getLogger(__name__)
 
 Given = dict[str, Any]  # the options that the user gave
+Outputs = tuple[Callable[[Row], None], ...]
 
 
 def train(name: str, label: str, given: Given, command_line: list[str]) -> None:
@@ -59,50 +78,121 @@ def train(name: str, label: str, given: Given, command_line: list[str]) -> None:
 
     load = config.run.load_weights
     snapshot = load_snapshot(Path(load)) if load else None
-    if not config.run.play_games:
-        require_places(config)
-    with build(config, game, rom, with_memory=not config.run.play_games) as run:
-        if not config.run.play_games:
-            require_new(config)
+    if config.run.play_games:
+        play_games(config, game, rom, snapshot)
+        return
+    require_places(config)
+    with alone(config), build(config, game, rom) as run:
+        require_new(config)
         if snapshot:
             load_weights(run, snapshot)
         fill_memory(run)
         show_and_record(run)
         run.agent.total_train_steps = config.run.start_epoch * config.run.train_steps
 
-        if config.run.play_games:
-            run.statistics.on_row += open_new_csv(config)
-            announce(run)
-            run.agent.play(config.run.play_games)
-            return
-        outputs = open_outputs(run, keep_until_epoch=None)
+        outputs, _ = open_outputs(config, keep_before=None)
         write_record(config, game, command_line, [])
         for old in (*snapshot_files(config), best_path(config)):
             if old.exists():  # only with --overwrite
                 logger.warning("removing %s", old)
                 old.unlink()
+        checkpoint = Checkpoint(checkpoint_path(config))
+        checkpoint.remove()
         announce(run)
-        run.statistics.on_row += outputs
         try:
-            if config.run.random_steps and not config.run.offline:
-                run.agent.play_random(config.run.random_steps)
-            train_epochs(run, latest=None)
+            run_phases(run, checkpoint, outputs)
         except BaseException as error:
-            if not run.statistics.row:  # nothing is to stand in the next run's way
+            if not run.statistics.row and not checkpoint.path.exists():
+                # Nothing is to stand in the next run's way.
                 Path(config.run.csv_file).unlink(missing_ok=True)
                 record_path(config).unlink(missing_ok=True)
-                if isinstance(error, KeyboardInterrupt):
-                    raise KeyboardInterrupt("; nothing is left of this run") from None
+                if isinstance(error, Interrupted):
+                    raise Interrupted(error.signal, "; nothing is left of this run") from None
             raise
 
 
-def resume(path: Path, given: Given, command_line: list[str]) -> None:
-    """Go on with a training at the epoch after a snapshot's."""
-    snapshot = load_snapshot(path)
-    state = load_training_state(snapshot)
-    stem = Path(snapshot.prefix).name
-    given.setdefault("csv_file", f"results/{stem}.csv")
-    given.setdefault("save_weights_prefix", snapshot.prefix)
+def play_games(config: Config, game: str, rom: Path | None, snapshot: Snapshot | None) -> None:
+    """Only play, for ``--play_games``."""
+    with build(config, game, rom, with_memory=False) as run:
+        if snapshot:
+            load_weights(run, snapshot)
+        show_and_record(run)
+        run.statistics.on_row += open_new_csv(config)
+        announce(run)
+        run.agent.play(config.run.play_games)
+
+
+def resume(what: str, given: Given, command_line: list[str]) -> None:
+    """Go on with a training: from its checkpoint, or where there is none from a snapshot.
+
+    Args:
+        what: the name of a run, or a snapshot; then from the checkpoint if that comes after this
+            snapshot and before the next.
+        given, command_line: see ``train``.
+    """
+    snapshot = None
+    if what.endswith(".safetensors") or Path(what).is_file():
+        snapshot = load_snapshot(Path(what))
+        prefix = snapshot.prefix
+    else:
+        prefix = what.rstrip("/").removesuffix(".checkpoint")
+        prefix = prefix if "/" in prefix else f"snapshots/{prefix}"
+    given["save_weights_prefix"] = given.get("save_weights_prefix", prefix)
+    given.setdefault("csv_file", f"results/{Path(prefix).name}.csv")
+    checkpoint = Checkpoint(Path(f"{prefix}.checkpoint"))
+    if checkpoint.path.exists():
+        origin = read_origin(checkpoint)
+        if snapshot is None or snapshot.epoch == origin.snapshot_epoch:
+            resume_exactly(checkpoint, origin, given, command_line)
+            return
+        logger.warning(
+            "'%s' is of epoch %d, and its run can go on exactly in epoch %d: resume.sh %s",
+            what, snapshot.epoch, origin.epoch, Path(prefix).name,
+        )  # fmt: skip
+    if snapshot is None:
+        epochs = snapshot_files(resolve(given, None)).values()
+        if not epochs:
+            raise UsageError(f"there is no run '{what}': no {checkpoint.path}, no {prefix}_<epoch>")
+        snapshot = load_snapshot(snapshot_path(prefix, max(epochs)))
+    resume_from_snapshot(snapshot, given, command_line)
+
+
+def resume_exactly(
+    checkpoint: Checkpoint, origin: Origin, given: Given, command_line: list[str]
+) -> None:
+    """Go on with a training as if it had never been interrupted."""
+    config = resolve({**given, "start_epoch": origin.start_epoch}, origin.config)
+    if origin.finished and config.run.epochs <= origin.epoch:
+        raise UsageError(
+            f"the run of '{checkpoint.folder}' is at the end of its {origin.epoch} epochs: "
+            f"nothing is left to do; give more --epochs"
+        )
+    for option in ("callback", "tensorboard"):
+        if origin.places[option] and option not in given:
+            raise UsageError(
+                f"this run had --{option} {origin.places[option]}: give it again, "
+                f"or --{option} '' to go on without"
+            )
+    require_places(config)
+    game, rom = find_snapshots_game(origin, given.get("environment", ""))
+    records = read_records(config, game, origin.config.get("random_seed"))
+    with alone(config), build(config, game, rom) as run:
+        load_state(run, checkpoint, origin.state)
+        show_and_record(run)
+        before = origin.epoch + origin.refill, "train" if origin.refill else origin.phase
+        outputs, _ = open_outputs(config, keep_before=before, drop_others=True)
+        write_record(config, game, command_line, records)
+        announce(run)
+        logger.info(
+            "going on exactly, in epoch %d %s after %d steps", origin.epoch, origin.phase,
+            run.agent.rounds * run.agent.environment.num_envs,
+        )  # fmt: skip
+        run_phases(run, checkpoint, outputs, origin.refill)
+
+
+def resume_from_snapshot(snapshot: Snapshot, given: Given, command_line: list[str]) -> None:
+    """Go on with a training at the epoch after a snapshot's, with a replay memory filled anew."""
+    path, state = snapshot.path, load_training_state(snapshot)
     given["start_epoch"] = snapshot.epoch
     config = resolve(given, snapshot.config)
     if config.run.epochs <= snapshot.epoch:
@@ -113,7 +203,7 @@ def resume(path: Path, given: Given, command_line: list[str]) -> None:
     require_places(config)
     game, rom = find_snapshots_game(snapshot, given.get("environment", ""))
     records = read_records(config, game, snapshot.config.get("random_seed"))
-    with build(config, game, rom) as run:
+    with alone(config), build(config, game, rom) as run:
         go_on(run, snapshot)
         changed = any(changes(given, snapshot.config, o) for o in ("optimizer", "rmsprop_centered"))
         if state is not None:
@@ -124,21 +214,38 @@ def resume(path: Path, given: Given, command_line: list[str]) -> None:
 
         if not Path(config.run.csv_file).exists():
             logger.warning("there is no %s to go on with: it begins here", config.run.csv_file)
-        outputs = open_outputs(run, keep_until_epoch=snapshot.epoch)
+        outputs, total_time = open_outputs(config, keep_before=(snapshot.epoch + 1, "train"))
+        run.statistics.start_time = time.perf_counter() - total_time
         announce(run)
         if state is None or changed:
             why = "another optimiser" if changed else f"there is no {resume_path(path)}"
             logger.warning("%s: the optimiser starts afresh", why)
         set_later_aside(config)
+        checkpoint = Checkpoint(checkpoint_path(config))
+        if checkpoint.folder.exists():
+            logger.warning("%s is now %s", checkpoint.folder, set_aside(checkpoint.folder))
         write_record(config, game, command_line, records)
         if config.run.random_steps and not config.run.offline:
             logger.info(
-                "a snapshot holds no replay memory: refilling it with %d steps at the current ε",
-                config.run.random_steps,
-            )
-            run.agent.play_random(config.run.random_steps, resuming=True)
-        run.statistics.on_row += outputs  # only now: the refill gets no row
-        train_epochs(run, latest=path)
+                "a snapshot holds no games, no generators and no replay memory: refilling it with "
+                "%d steps at the current ε", config.run.random_steps,
+            )  # fmt: skip
+        run_phases(run, checkpoint, outputs, refill=True, latest=path)
+
+
+@contextmanager
+def alone(config: Config) -> Iterator[None]:
+    """Keep other runs off the same files meanwhile.
+
+    Raises:
+        UsageError: one is on them.
+    """
+    prefix, csv_file = config.run.save_weights_prefix, config.run.csv_file
+    with (
+        locked(Path(f"{prefix}.lock"), f"{prefix}_..."),
+        locked(Path(f"{csv_file}.lock"), csv_file),
+    ):
+        yield
 
 
 def fill_memory(run: Run) -> None:
@@ -165,62 +272,113 @@ def fill_memory(run: Run) -> None:
         raise UsageError("--offline learns from --load_experience FILE: there is nothing else")
 
 
-def open_outputs(run: Run, keep_until_epoch: int | None) -> tuple[Callable[[Row], None], ...]:
-    """Return what rows are to be written to: the CSV file and, if wanted, TensorBoard.
+def open_outputs(
+    config: Config, keep_before: tuple[int, str] | None, drop_others: bool = False
+) -> tuple[Outputs, float]:
+    """Open what rows are to be written to: the CSV file and, if wanted, TensorBoard.
 
     Args:
-        run: its clock is set to go on from the rows that are kept.
-        keep_until_epoch: see ``statistics.CSVFile``.
+        config: of the run.
+        keep_before, drop_others: see ``statistics.CSVFile``.
+
+    Returns:
+        outputs: what takes a row.
+        total_time: seconds of the run so far, by the rows that are kept.
 
     Raises:
         UsageError: an existing CSV file is not ours, or TensorBoard is not installed.
     """
-    folder = run.config.run.tensorboard
+    folder = config.run.tensorboard
     boards = (TensorBoard(folder),) if folder else ()
-    csv_file = CSVFile(Path(run.config.run.csv_file), keep_until_epoch)
+    csv_file = CSVFile(Path(config.run.csv_file), keep_before, drop_others)
     if csv_file.backup:
-        logger.warning("the statistics with later epochs are now %s", csv_file.backup)
-    run.statistics.start_time = time.perf_counter() - csv_file.total_time
+        logger.warning("the statistics with later rows are now %s", csv_file.backup)
     logger.info("statistics go to %s", csv_file.path)
-    return (csv_file, *boards)
+    return (csv_file, *boards), csv_file.total_time
 
 
-def train_epochs(run: Run, latest: Path | None) -> None:
-    """Train and test, epoch by epoch, with a snapshot after each training phase.
+def run_phases(
+    run: Run,
+    checkpoint: Checkpoint,
+    outputs: Outputs,
+    refill: bool = False,
+    latest: Path | None = None,
+) -> None:
+    """Fill the memory, then train and test, epoch by epoch, from where the run stands.
 
     Args:
-        run: what to train.
-        latest: the snapshot that it goes on from, for the advice after an interruption.
+        run: at its beginning, or what a snapshot or a checkpoint made of it.
+        checkpoint: where to keep it.
+        outputs: what takes the rows.
+        refill: whether the random phase refills a memory, with the policy of now and without a row.
+        latest: the last snapshot.
     """
-    config, environment = run.config, run.environment
+    config, agent, statistics = run.config, run.agent, run.statistics
+    options = config.run
     if config.backend.acceleration:
-        steps = config.run.epochs * config.run.train_steps  # the same wherever a run goes on
+        steps = options.epochs * options.train_steps  # the same wherever a run goes on
         accelerate(run.network, steps // config.agent.train_frequency * config.agent.train_repeat)
+    seconds, steps = (0.0, 0) if options.no_checkpoint else interval(options.checkpoint_every)
+    checkpointer = Checkpointer(run, checkpoint, seconds, steps, refill)
+    agent.callbacks.insert(0, checkpointer)  # first: at the end of a phase before it is counted
+    first_epoch, first_phase = statistics.epoch, agent.phase or "random"
     try:
-        for epoch in range(config.run.start_epoch + 1, config.run.epochs + 1):
-            run.statistics.epoch = epoch
-            if config.run.train_steps:
-                run.agent.train(config.run.train_steps, config.run.offline)
-                latest = save_snapshot(
-                    config.run.save_weights_prefix,
-                    weights=run.network.weights(),
-                    training_state=run.network.training_state(),
-                    game=run.game,
-                    action_meanings=environment.action_meanings,
-                    observation_shape=environment.observation_shape,
-                    observation_dtype=environment.observation_dtype.name,
-                    epoch=epoch,
-                    total_train_steps=run.agent.total_train_steps,
-                    weight_updates=run.network.weight_updates,
-                    config=config,
-                )
-                logger.info("saved %s", latest)
-            if config.run.test_steps:
-                run.agent.test(config.run.test_steps)
-                keep_best(config)
-                if run.statistics.row["average_reward"] >= config.run.stop_at:
-                    logger.info("the score has reached %g: enough", config.run.stop_at)
-                    break
+        with checkpointer.listening():
+            if first_phase == "random":
+                statistics.on_row += () if refill else outputs
+                if options.random_steps and not options.offline:
+                    agent.play_random(options.random_steps, resuming=refill)
+            statistics.on_row += outputs if refill or first_phase != "random" else ()
+            for epoch in range(max(first_epoch, options.start_epoch + 1), options.epochs + 1):
+                statistics.epoch = epoch
+                tested_only = epoch == first_epoch and first_phase == "test"
+                if options.train_steps and not tested_only:
+                    agent.train(options.train_steps, options.offline)
+                    if not math.isfinite(statistics.row["meancost"]):
+                        raise FloatingPointError
+                    latest = take_snapshot(run)
+                if options.test_steps:
+                    agent.test(options.test_steps)
+                    keep_best(config)
+                    if statistics.row["average_reward"] >= options.stop_at:
+                        logger.info("the score has reached %g: enough", options.stop_at)
+                        break
+    except FloatingPointError:
+        good = f"the last good snapshot is {latest}" if latest else "there is no good snapshot"
+        raise UsageError(
+            f"the loss is no longer finite, after {run.network.weight_updates} updates: {good}; "
+            f"try a smaller --learning_rate"
+        ) from None
+    except Interrupted as error:
+        raise Interrupted(error.signal, advice(checkpoint, latest)) from None
     except KeyboardInterrupt:
-        there = f"resume.sh {latest} goes on" if latest else "there is no snapshot of this run yet"
-        raise KeyboardInterrupt(f"; {there}") from None
+        raise KeyboardInterrupt(advice(checkpoint, latest)) from None
+
+
+def take_snapshot(run: Run) -> Path:
+    """Save the snapshot of the epoch; return its path."""
+    environment = run.environment
+    path = save_snapshot(
+        run.config.run.save_weights_prefix,
+        weights=run.network.weights(),
+        training_state=run.network.training_state(),
+        game=run.game,
+        action_meanings=environment.action_meanings,
+        observation_shape=environment.observation_shape,
+        observation_dtype=environment.observation_dtype.name,
+        epoch=run.statistics.epoch,
+        total_train_steps=run.agent.total_train_steps,
+        weight_updates=run.network.weight_updates,
+        config=run.config,
+    )
+    logger.info("saved %s", path)
+    return path
+
+
+def advice(checkpoint: Checkpoint, latest: Path | None) -> str:
+    """Return how to go on with a run that was left."""
+    if checkpoint.path.exists():
+        folder = checkpoint.folder
+        name = folder.stem if folder.parent == Path("snapshots") else folder
+        return f"; resume.sh {name} goes on"
+    return f"; resume.sh {latest} goes on" if latest else "; there is no snapshot of this run yet"

@@ -1,0 +1,217 @@
+"""Checkpoints: all that a run needs to go on exactly, in a folder beside its snapshots.
+
+    snapshots/pong.checkpoint/
+        run.safetensors             the state of everything but the replay memory's slots, and the
+                                    names and checksums of the files that these are in
+        replay_<number>.safetensors slots of the replay memory, in the order of their writing
+
+A checkpoint writes only the slots that are new since the last one, compressed (see ``packing``);
+then, by one rename, the file that names them; then it removes the files of which
+every slot has been overwritten. So at every moment the folder holds one whole checkpoint. A file of
+few slots is written again together with the next, so that many checkpoints do not make many files.
+
+What a file says is checked before it is believed: checksums, format version, names, shapes and
+types. No code can hide in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from simple_dqn.errors import UsageError
+from simple_dqn.files import load_tensors, save_tensors
+from simple_dqn.packing import pack, unpack
+from simple_dqn.replay_memory import ReplayMemory
+from simple_dqn.state import MISFITS, State, listed, typed
+from simple_dqn.structures import Experience
+
+logger = logging.getLogger(__name__)
+
+RUN, SLOTS = "checkpoint", "part of a checkpoint"
+FORMAT_VERSION = 1
+RUN_FILE = "run.safetensors"
+# A file of fewer slots, as a share of the memory, is written again with the next ones.
+SMALL = 1 / 64
+MOST_SLOTS = 50_000  # in a file: they are read into memory a second time
+
+
+class Checkpoint:
+    """A checkpoint on disk.
+
+    Args:
+        folder: of its files; it need not exist yet.
+
+    Attributes:
+        chunks: the files of the replay memory's slots: number, checksum, and for each lane the
+            first slot in it and the first behind it, counted as they were written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.chunks: list[State] = []
+
+    @property
+    def path(self) -> Path:
+        """The file that makes it a checkpoint."""
+        return self.folder / RUN_FILE
+
+    def save(self, state: State, memory: ReplayMemory) -> None:
+        """Write ``state``, a tree (see ``state``), and what is new in the replay memory."""
+        chunks = self._with_new_slots(memory)
+        tensors: dict[str, torch.Tensor] = {}
+        tree = _without_arrays(dict(state, chunks=chunks), "", tensors)
+        metadata = dict(kind=RUN, format_version=FORMAT_VERSION, tree=tree)
+        metadata["checksum"] = _checksum(tensors, tree)
+        save_tensors(self.path, tensors, metadata)
+        self.chunks = chunks
+        self._remove_all_but({RUN_FILE, *(_name(chunk["number"]) for chunk in chunks)})
+
+    def _with_new_slots(self, memory: ReplayMemory) -> list[State]:
+        """Write the slots that are new; return the files that all slots in use are in."""
+        oldest = memory.written - memory.filled
+        chunks = [chunk for chunk in self.chunks if (np.array(chunk["ends"]) > oldest).any()]
+        begins = oldest
+        if chunks:
+            begins = np.array(chunks[-1]["ends"])
+            small = np.sum(begins - chunks[-1]["begins"]) < SMALL * memory.filled.sum()
+            if small and (begins < memory.written).any():
+                begins = np.array(chunks.pop()["begins"])
+        begins = np.maximum(begins, oldest)
+        number = self.chunks[-1]["number"] if self.chunks else 0
+        while (begins < memory.written).any():
+            ends = np.minimum(begins + MOST_SLOTS // memory.num_envs, memory.written)
+            number += 1
+            chunks.append(self._write_slots(number, memory, begins, ends))
+            begins = ends
+        return chunks
+
+    def _write_slots(
+        self, number: int, memory: ReplayMemory, begins: NDArray[Any], ends: NDArray[Any]
+    ) -> State:
+        """Write the slots of each lane from ``begins`` till ``ends``, [N]; return the chunk."""
+        path = self.folder / _name(number)
+        bounds = enumerate(zip(begins, ends, strict=True))
+        parts = [memory.read(lane, begin, end) for lane, (begin, end) in bounds]
+        slots = Experience.join(parts)
+        save_tensors(path, pack(slots), dict(kind=SLOTS, format_version=FORMAT_VERSION))
+        checksum = _file_checksum(path)
+        return dict(number=number, checksum=checksum, begins=begins.tolist(), ends=ends.tolist())
+
+    def load(self) -> State:
+        """Return the state that was saved, but for the replay memory's slots.
+
+        Raises:
+            UsageError: there is none, or it is damaged, or of a newer version.
+        """
+        tensors, metadata = load_tensors(self.path, RUN, FORMAT_VERSION)
+        try:
+            if metadata["checksum"] != _checksum(tensors, metadata["tree"]):
+                raise ValueError("the checksum is another")
+            state: State = typed(_with_arrays(metadata["tree"], tensors), dict)
+            for chunk in typed(state["chunks"], list):
+                typed(chunk["number"], int)
+        except (*MISFITS, RecursionError) as error:
+            raise UsageError(f"'{self.path}' is damaged ({error!s:.80})") from None
+        self.chunks = state["chunks"]
+        return state
+
+    def load_slots(self, memory: ReplayMemory, num_actions: int) -> None:
+        """Put the slots back into a replay memory like the one that they came from.
+
+        Args:
+            memory: a new one.
+            num_actions: in the game.
+
+        Raises:
+            UsageError: a file is missing or damaged.
+        """
+        for chunk in self.chunks:
+            path = self.folder / _name(chunk["number"])
+            if not path.is_file():
+                raise UsageError(f"there is no file '{path}', a part of the checkpoint")
+            if _file_checksum(path) != chunk["checksum"]:
+                raise UsageError(f"'{path}' is damaged: its checksum is another")
+            tensors, _ = load_tensors(path, SLOTS, FORMAT_VERSION)
+            try:
+                begins = listed(chunk["begins"], int, memory.num_envs)
+                lengths = np.subtract(listed(chunk["ends"], int, memory.num_envs), begins)
+                if min(begins) < 0 or min(lengths) < 0 or max(lengths) > memory.slots:
+                    raise ValueError("more slots than the memory has")
+                slots = unpack(tensors, memory.shape, memory.dtype, num_actions)
+                if len(slots.starts) != lengths.sum():
+                    raise ValueError("another number of slots")
+                for lane, end in enumerate(np.cumsum(lengths)):
+                    own = slice(end - lengths[lane], end)
+                    memory.write(lane, begins[lane], slots.cut(own))
+            except MISFITS as error:
+                raise UsageError(f"'{path}' is damaged ({error!s:.80})") from None
+
+    def remove(self) -> None:
+        """Remove it from the disk."""
+        self.path.unlink(missing_ok=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _remove_all_but(self, names: set[str]) -> None:
+        """Remove parts that no longer count, and what a crash left half-written."""
+        for path in self.folder.iterdir():
+            if path.name not in names:
+                path.unlink(missing_ok=True)
+
+
+def _without_arrays(tree: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
+    """Return a tree that JSON can hold: arrays and tensors are moved into ``tensors``."""
+    if isinstance(tree, dict):
+        return {k: _without_arrays(value, f"{path}.{k}", tensors) for k, value in tree.items()}
+    if isinstance(tree, list):
+        return [_without_arrays(value, f"{path}.{i}", tensors) for i, value in enumerate(tree)]
+    name = path.removeprefix(".")
+    if isinstance(tree, np.ndarray):
+        tensors[name] = torch.from_numpy(tree.copy())
+        return {"array": name}
+    if isinstance(tree, torch.Tensor):
+        tensors[name] = tree.contiguous()
+        return {"tensor": name}
+    return tree
+
+
+def _with_arrays(tree: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    """Return the tree that ``_without_arrays`` took apart."""
+    if isinstance(tree, dict):
+        if tree.keys() == {"array"}:
+            return tensors[tree["array"]].numpy()
+        if tree.keys() == {"tensor"}:
+            return tensors[tree["tensor"]]
+        return {key: _with_arrays(value, tensors) for key, value in tree.items()}
+    return [_with_arrays(value, tensors) for value in tree] if isinstance(tree, list) else tree
+
+
+def _checksum(tensors: dict[str, torch.Tensor], tree: Any) -> str:
+    """Return the checksum of a tree and its tensors."""
+    digest = hashlib.sha256(json.dumps(tree, sort_keys=True).encode())
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].detach().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _file_checksum(path: Path) -> str:
+    """Return the checksum of a file."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _name(number: int) -> str:
+    """Return what the file of a chunk is called."""
+    return f"replay_{number}.safetensors"

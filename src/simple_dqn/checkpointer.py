@@ -1,0 +1,205 @@
+"""Checkpointer: the callback that writes a checkpoint now and then, and before a run is left.
+
+Between two rounds of the loop is the only place where a run may be left: there all its objects
+agree. A signal only asks for it; the step of now is ended first.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from simple_dqn.agent import Agent, Callback
+from simple_dqn.checkpoint import Checkpoint
+from simple_dqn.config import PLACES
+from simple_dqn.errors import Interrupted, UsageError
+from simple_dqn.state import MISFITS, State, typed
+
+if TYPE_CHECKING:
+    from simple_dqn.build import Run
+
+logger = logging.getLogger(__name__)
+
+# Of ``config.PLACES`` those without which a run is another, or leaves less behind.
+KEPT_PLACES = ("callback", "tensorboard")
+# The share of the time that checkpoints may take: where one takes longer, the next comes later.
+MOST_COST = 0.01
+
+
+class Checkpointer(Callback):
+    """Writes checkpoints of a run.
+
+    Args:
+        run: what to keep; the callback is to be its agent's first.
+        checkpoint: where.
+        seconds, steps: from one to the next, of which one is 0; both 0 for none.
+        refill: see ``training.run_phases``.
+
+    Attributes:
+        stop: the signal that asks to leave the run; None as long as there was none.
+    """
+
+    def __init__(
+        self, run: Run, checkpoint: Checkpoint, seconds: float, steps: int, refill: bool
+    ) -> None:
+        self.run, self.checkpoint, self.refill = run, checkpoint, refill
+        self.seconds, self.steps = seconds, steps
+        self.stop: signal.Signals | None = None
+        self.cost = 0.0  # seconds that the last one took
+        self.last_time = time.monotonic()
+        self.rounds = 0  # since the last one
+
+    def on_round_end(self, agent: Agent) -> None:
+        """Write one if it is time; leave the run if a signal asked for it."""
+        self.rounds += 1
+        lanes = agent.environment.num_envs
+        waited = time.monotonic() - self.last_time
+        due = (
+            (self.seconds and waited >= max(self.seconds, self.cost / MOST_COST))
+            or (self.steps and self.rounds * lanes >= self.steps)
+        )  # fmt: skip
+        if due or (self.stop and (self.seconds or self.steps)):
+            self.save()
+        if self.stop:
+            raise Interrupted(self.stop)
+
+    def on_phase_end(self, agent: Agent) -> None:
+        """Write one at the end of the run, so that it can go on with more epochs."""
+        options = self.run.config.run
+        last = "test" if options.test_steps else "train"
+        at_the_end = agent.phase == last and self.run.statistics.epoch == options.epochs
+        if at_the_end and (self.seconds or self.steps):
+            self.save(finished=True)
+
+    def save(self, finished: bool = False) -> None:
+        """Write a checkpoint of now. Where that fails the run goes on, and the last one stays.
+
+        Args:
+            finished: whether nothing is left to do.
+
+        Raises:
+            FloatingPointError: the loss is not finite: this run is not to be gone on with.
+        """
+        self.run.network.require_finite()
+        start = time.monotonic()
+        memory = self.run.agent.memory
+        assert memory is not None
+        try:
+            state = dict(state_of(self.run), refill=self.refill, finished=finished)
+            self.checkpoint.save(state, memory)
+        except OSError as error:
+            logger.warning("no checkpoint: %s", error)
+        self.last_time = time.monotonic()
+        self.cost, self.rounds = self.last_time - start, 0
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Meanwhile SIGINT and SIGTERM end the run after its step, and a second SIGINT at once."""
+
+        def ask(number: int, frame: FrameType | None) -> None:
+            if self.stop == number == signal.SIGINT:
+                raise KeyboardInterrupt
+            self.stop = signal.Signals(number)
+
+        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def state_of(run: Run) -> State:
+    """Return the state of all that a run consists of, but for the replay memory's slots."""
+    assert run.agent.memory is not None
+    config = run.config.to_dict()
+    return dict(
+        game=run.game,
+        config={name: value for name, value in config.items() if name not in PLACES},
+        places={name: config[name] for name in KEPT_PLACES},
+        start_epoch=run.config.run.start_epoch,
+        agent=run.agent.state_dict(),
+        network=run.network.state_dict(),
+        memory=run.agent.memory.state_dict(),
+        statistics=run.statistics.state_dict(),
+        torch_generator=torch.get_rng_state(),
+    )
+
+
+class Origin(NamedTuple):
+    """What a checkpoint tells of its run before its objects are built."""
+
+    path: Path
+    game: str  # ALE's name of the game or a Gymnasium id
+    config: dict[str, Any]  # all options but ``config.PLACES``
+    places: dict[str, Any]  # of those, callback and tensorboard
+    start_epoch: int
+    epoch: int  # it stands in
+    phase: str
+    refill: bool  # the random phase, see ``training.run_phases``
+    finished: bool  # nothing is left to do
+    state: State  # all of it
+
+    @property
+    def snapshot_epoch(self) -> int:
+        """The epoch of the last snapshot."""
+        return self.epoch - (self.phase == "train")
+
+
+def read_origin(checkpoint: Checkpoint) -> Origin:
+    """Read a checkpoint, but for the replay memory's slots.
+
+    Raises:
+        UsageError: it is damaged.
+    """
+    state = checkpoint.load()
+    try:
+        phase = typed(state["agent"]["phase"], str)
+        if phase not in ("random", "train", "test"):
+            raise ValueError(f"no phase {phase!r:.20}")
+        return Origin(
+            path=checkpoint.path,
+            game=typed(state["game"], str),
+            config=typed(state["config"], dict),
+            places={
+                name: typed(state["places"][name], str) for name in ("callback", "tensorboard")
+            },
+            start_epoch=typed(state["start_epoch"], int),
+            epoch=typed(state["statistics"]["epoch"], int),
+            phase=phase,
+            refill=typed(state["refill"], bool),
+            finished=typed(state["finished"], bool),
+            state=state,
+        )
+    except MISFITS as error:
+        raise UsageError(f"'{checkpoint.path}' is damaged ({error!s:.80})") from None
+
+
+def load_state(run: Run, checkpoint: Checkpoint, state: State) -> None:
+    """Have a run that was built with the same options go on from a checkpoint.
+
+    Raises:
+        UsageError: it is damaged, or was made with other options.
+    """
+    memory = run.agent.memory
+    assert memory is not None
+    checkpoint.load_slots(memory, len(run.environment.action_meanings))
+    try:
+        memory.load_state_dict(state["memory"])
+        run.network.load_state_dict(state["network"])
+        run.agent.load_state_dict(state["agent"])
+        run.statistics.load_state_dict(state["statistics"])
+        torch.set_rng_state(state["torch_generator"])
+    except MISFITS as error:
+        raise UsageError(
+            f"'{checkpoint.path}' does not fit these options, or is damaged ({error!s:.80}): move "
+            f"{checkpoint.folder} away to go on from the last snapshot"
+        ) from None
