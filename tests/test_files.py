@@ -10,7 +10,13 @@ import pytest
 import torch
 
 from simple_dqn.errors import UsageError
-from simple_dqn.files import load_tensors, save_tensors, set_aside, write_atomically
+from simple_dqn.files import (
+    _checksum,
+    load_tensors,
+    save_tensors,
+    set_aside,
+    write_atomically,
+)
 from simple_dqn.resolve import resolve
 from simple_dqn.snapshot import (
     load_snapshot,
@@ -77,7 +83,11 @@ def test_what_is_no_snapshot_gives_one_line(in_tmp):
     header = json.loads(good[8 : 8 + length])
     meta = json.loads(header["__metadata__"]["simple_dqn"])
 
-    def with_meta(**changes):
+    def with_meta(honest=True, **changes):
+        """Return the file with other metadata, by default with the checksum of these."""
+        if honest:
+            tensors, _ = load_tensors(in_tmp / "pong_3.safetensors", "snapshot")
+            changes["checksum"] = _checksum(tensors, {**meta, **changes})
         new = json.dumps({**meta, **changes})
         text = json.dumps({**header, "__metadata__": {"simple_dqn": new}}).encode()
         return len(text).to_bytes(8, "little") + text + good[8 + length :]
@@ -95,12 +105,18 @@ def test_what_is_no_snapshot_gives_one_line(in_tmp):
         "another kind": with_meta(kind="training state"),
         "newer": with_meta(format_version=99),
         "no version": with_meta(format_version="one"),
+        "endless version": with_meta(format_version=float("inf")),
+        "dishonest": with_meta(honest=False, epoch=4),
+        "a weight": good[:-1] + bytes([good[-1] ^ 1]),
+        "no checksum": with_meta(honest=False, checksum=None),
+        "before all": with_meta(format_version=0),
         "epoch": with_meta(epoch="3"),
         "actions": with_meta(action_meanings=[1, 2]),
         "shape": with_meta(observation_shape=5),
         "config": with_meta(config=[]),
     }
     assert load_snapshot(write("same", with_meta())).epoch == 3
+    assert load_snapshot(write("old", with_meta(format_version=1, checksum="none"))).epoch == 3
     for name, content in bad.items():
         with pytest.raises(UsageError) as error:
             load_snapshot(write(name, content))
@@ -151,7 +167,7 @@ def test_setting_aside_never_overwrites(tmp_path):
 
 
 def test_kinds_are_told_apart(tmp_path):
-    save_tensors(tmp_path / "x", {"a": torch.ones(1)}, {"kind": "thing", "format_version": 1})
-    assert load_tensors(tmp_path / "x", "thing", 1)[0]["a"] == 1
+    save_tensors(tmp_path / "x", "thing", {"a": torch.ones(1)}, {})
+    assert load_tensors(tmp_path / "x", "thing")[0]["a"] == 1
     with pytest.raises(UsageError, match="is a thing, not a snapshot"):
-        load_tensors(tmp_path / "x", "snapshot", 1)
+        load_tensors(tmp_path / "x", "snapshot")

@@ -16,8 +16,6 @@ types. No code can hide in it.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import shutil
 from pathlib import Path
@@ -37,7 +35,6 @@ from simple_dqn.structures import Experience
 logger = logging.getLogger(__name__)
 
 RUN, SLOTS = "checkpoint", "part of a checkpoint"
-FORMAT_VERSION = 1
 RUN_FILE = "run.safetensors"
 # A file of fewer slots, as a share of the memory, is written again with the next ones.
 SMALL = 1 / 64
@@ -69,9 +66,7 @@ class Checkpoint:
         chunks = self._with_new_slots(memory)
         tensors: dict[str, torch.Tensor] = {}
         tree = _without_arrays(dict(state, chunks=chunks), "", tensors)
-        metadata = dict(kind=RUN, format_version=FORMAT_VERSION, tree=tree)
-        metadata["checksum"] = _checksum(tensors, tree)
-        save_tensors(self.path, tensors, metadata)
+        save_tensors(self.path, RUN, tensors, dict(tree=tree))
         self.chunks = chunks
         self._remove_all_but({RUN_FILE, *(_name(chunk["number"]) for chunk in chunks)})
 
@@ -102,8 +97,7 @@ class Checkpoint:
         bounds = enumerate(zip(begins, ends, strict=True))
         parts = [memory.read(lane, begin, end) for lane, (begin, end) in bounds]
         slots = Experience.join(parts)
-        save_tensors(path, pack(slots), dict(kind=SLOTS, format_version=FORMAT_VERSION))
-        checksum = _file_checksum(path)
+        checksum = save_tensors(path, SLOTS, pack(slots), {})
         return dict(number=number, checksum=checksum, begins=begins.tolist(), ends=ends.tolist())
 
     def load(self) -> State:
@@ -112,10 +106,8 @@ class Checkpoint:
         Raises:
             UsageError: there is none, or it is damaged, or of a newer version.
         """
-        tensors, metadata = load_tensors(self.path, RUN, FORMAT_VERSION)
+        tensors, metadata = load_tensors(self.path, RUN)
         try:
-            if metadata["checksum"] != _checksum(tensors, metadata["tree"]):
-                raise ValueError("the checksum is another")
             state: State = typed(_with_arrays(metadata["tree"], tensors), dict)
             for chunk in typed(state["chunks"], list):
                 typed(chunk["number"], int)
@@ -138,10 +130,10 @@ class Checkpoint:
             path = self.folder / _name(chunk["number"])
             if not path.is_file():
                 raise UsageError(f"there is no file '{path}', a part of the checkpoint")
-            if _file_checksum(path) != chunk["checksum"]:
-                raise UsageError(f"'{path}' is damaged: its checksum is another")
-            tensors, _ = load_tensors(path, SLOTS, FORMAT_VERSION)
+            tensors, metadata = load_tensors(path, SLOTS)
             try:
+                if metadata["checksum"] != chunk["checksum"]:
+                    raise ValueError("it belongs to another checkpoint")
                 begins = listed(chunk["begins"], int, memory.num_envs)
                 lengths = np.subtract(listed(chunk["ends"], int, memory.num_envs), begins)
                 if min(begins) < 0 or min(lengths) < 0 or max(lengths) > memory.slots:
@@ -192,24 +184,6 @@ def _with_arrays(tree: Any, tensors: dict[str, torch.Tensor]) -> Any:
             return tensors[tree["tensor"]]
         return {key: _with_arrays(value, tensors) for key, value in tree.items()}
     return [_with_arrays(value, tensors) for value in tree] if isinstance(tree, list) else tree
-
-
-def _checksum(tensors: dict[str, torch.Tensor], tree: Any) -> str:
-    """Return the checksum of a tree and its tensors."""
-    digest = hashlib.sha256(json.dumps(tree, sort_keys=True).encode())
-    for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(tensors[name].detach().cpu().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _file_checksum(path: Path) -> str:
-    """Return the checksum of a file."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def _name(number: int) -> str:

@@ -21,7 +21,7 @@ from simple_dqn.files import load_tensors, save_tensors
 from simple_dqn.packing import pack, unpack
 from simple_dqn.structures import Experience
 
-KIND, FORMAT_VERSION = "file of experience", 1
+KIND = "file of experience"
 
 # What made the observations and what the actions did; for other than Atari games that is their own
 # affair, but for how a screen shrinks.
@@ -44,8 +44,7 @@ def save_experience(
     path: Path, experience: Experience, config: Config, game: str, environment: Environment
 ) -> None:
     """Write an experience file."""
-    origin = _origin(config, game, environment)
-    save_tensors(path, pack(experience), dict(kind=KIND, format_version=FORMAT_VERSION, **origin))
+    save_tensors(path, KIND, pack(experience), _origin(config, game, environment))
 
 
 def load_experience(path: Path, config: Config, game: str, environment: Environment) -> Experience:
@@ -54,7 +53,7 @@ def load_experience(path: Path, config: Config, game: str, environment: Environm
     Raises:
         UsageError: it is missing, damaged, or was played on another game or with other options.
     """
-    tensors, metadata = load_tensors(path, KIND, FORMAT_VERSION)
+    tensors, metadata = load_tensors(path, KIND)
     here = _origin(config, game, environment)
     for name, own in here.items():
         if (theirs := metadata.get(name)) != own:

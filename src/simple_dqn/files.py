@@ -2,12 +2,13 @@
 
 A tensor file is in the safetensors format: no code can hide in it, and its header is checked
 against its length before anything is allocated. Ours carry one metadata entry, a JSON text with
-the kind of file and a format version.
+the kind of file, the version of its format and a checksum of all that it holds.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,7 @@ from typing import Any
 from simple_dqn.errors import UsageError
 
 METADATA_KEY = "simple_dqn"  # one entry: the library writes several in no fixed order
+FORMAT_VERSION = 2  # 1 had no checksum
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -92,16 +94,31 @@ def set_aside(path: Path) -> Path | None:
     return backup
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
-    """Write torch tensors and JSON-able metadata; equal contents make equal bytes."""
+def save_tensors(
+    path: Path, kind: str, tensors: Mapping[str, Any], metadata: Mapping[str, Any]
+) -> str:
+    """Write torch tensors and JSON-able metadata; equal contents make equal bytes.
+
+    Args:
+        path: the file, in place of what is there.
+        kind: of file, for a message.
+        tensors, metadata: what it holds.
+
+    Returns:
+        checksum: of all that it holds.
+    """
     from safetensors.torch import save
 
     cpu = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
-    write_atomically(path, save(cpu, {METADATA_KEY: json.dumps(metadata, sort_keys=True)}))
+    metadata = dict(metadata, kind=kind, format_version=FORMAT_VERSION)
+    checksum = _checksum(cpu, metadata)
+    text = json.dumps(dict(metadata, checksum=checksum), sort_keys=True)
+    write_atomically(path, save(cpu, {METADATA_KEY: text}))
+    return checksum
 
 
-def load_tensors(path: Path, kind: str, version: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return (tensors, metadata) of a file that ``save_tensors`` wrote.
+def load_tensors(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return (tensors, metadata) of a file that ``save_tensors`` wrote, also of an older version.
 
     Raises:
         UsageError: there is no such file, it is of another kind, damaged, or of a newer version.
@@ -113,10 +130,18 @@ def load_tensors(path: Path, kind: str, version: int) -> tuple[dict[str, Any], d
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = json.loads((file.metadata() or {})[METADATA_KEY])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            if metadata["kind"] != kind:
-                raise UsageError(f"'{path}' is a {metadata['kind']}, not a {kind}")
             found = int(metadata["format_version"])
+            if metadata["kind"] == kind and 1 <= found <= FORMAT_VERSION:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if metadata["kind"] != kind:
+            raise UsageError(f"'{path}' is a {metadata['kind']!s:.40}, not a {kind}")
+        if found > FORMAT_VERSION:
+            raise UsageError(
+                f"'{path}' has format version {found}, this program reads up to {FORMAT_VERSION}: "
+                f"upgrade it"
+            )
+        if found < 1 or (found > 1 and _checksum(tensors, metadata) != metadata["checksum"]):
+            raise ValueError
     except (
         SafetensorError, OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError,
     ) as error:  # fmt: skip
@@ -124,8 +149,15 @@ def load_tensors(path: Path, kind: str, version: int) -> tuple[dict[str, Any], d
             str(error).splitlines()[0] if isinstance(error, SafetensorError) else "no such data"
         )
         raise UsageError(f"'{path}' is no Simple DQN {kind}, or is damaged ({detail})") from None
-    if found > version:
-        raise UsageError(
-            f"'{path}' has format version {found}, this program reads up to {version}: upgrade it"
-        )
     return tensors, metadata
+
+
+def _checksum(tensors: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
+    """Return the checksum of tensors on the CPU and of metadata, but for their own checksum."""
+    rest = {name: value for name, value in metadata.items() if name != "checksum"}
+    digest = hashlib.sha256(json.dumps(rest, sort_keys=True).encode())
+    for name in sorted(tensors):
+        array = tensors[name].contiguous().numpy()
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array.data if array.size else b"")
+    return digest.hexdigest()

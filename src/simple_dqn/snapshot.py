@@ -17,7 +17,6 @@ from simple_dqn.errors import UsageError
 from simple_dqn.files import load_tensors, save_tensors
 
 SNAPSHOT, TRAINING_STATE = "snapshot", "training state"
-FORMAT_VERSION = 1
 
 
 class Saved(Protocol):
@@ -82,17 +81,12 @@ def save_snapshot(
     """
     path = snapshot_path(prefix, epoch)
     # The training state first: whoever finds the snapshot then finds both.
-    save_tensors(
-        resume_path(path),
-        training_state,
-        dict(kind=TRAINING_STATE, format_version=FORMAT_VERSION, weights=_digest(weights)),
-    )
+    save_tensors(resume_path(path), TRAINING_STATE, training_state, dict(weights=_digest(weights)))
     save_tensors(
         path,
+        SNAPSHOT,
         weights,
         dict(
-            kind=SNAPSHOT,
-            format_version=FORMAT_VERSION,
             game=game,
             action_meanings=action_meanings,
             observation_shape=observation_shape,
@@ -112,7 +106,7 @@ def load_snapshot(path: Path) -> Snapshot:
     Raises:
         UsageError: the file is missing, damaged or no snapshot.
     """
-    weights, meta = load_tensors(path, SNAPSHOT, FORMAT_VERSION)
+    weights, meta = load_tensors(path, SNAPSHOT)
     try:
         snapshot = Snapshot(
             path=path,
@@ -140,7 +134,7 @@ def load_training_state(snapshot: Snapshot) -> dict[str, Any] | None:
     path = resume_path(snapshot.path)
     if not path.exists():
         return None
-    state, meta = load_tensors(path, TRAINING_STATE, FORMAT_VERSION)
+    state, meta = load_tensors(path, TRAINING_STATE)
     if meta.get("weights") != _digest(snapshot.weights):
         raise UsageError(f"'{path}' does not belong to '{snapshot.path}': move it away to go on")
     return state
