@@ -480,3 +480,55 @@ def test_variants_train_resume_and_test_alone_and_together(in_tmp, options, caps
     run("resume", "snapshots/pong_2.safetensors", "--epochs", 3)
     assert rows()[-1]["weight_updates"] == "90"
     run("test", "snapshots/pong_3.safetensors", "--test_steps", 20)
+
+
+def results_of(name):
+    """The rows but for their times, and the last snapshot's weights as bytes."""
+    content = [{k: v for k, v in row.items() if k not in TIME_COLUMNS} for row in rows(name)]
+    weights = load_file(f"snapshots/{Path(name).stem}_2.safetensors")
+    return content, {name: tensor.numpy().tobytes() for name, tensor in weights.items()}
+
+
+def test_a_record_alone_repeats_its_run(in_tmp, capsys):
+    assert main(["train", "pong", *SMALL, "--double_q"]) == 0  # its seed is drawn
+    assert main(["train", "again", "--from", "results/pong.json"]) == 0
+    assert "another run" not in capsys.readouterr().err
+    assert results_of("results/pong_again.csv") == results_of("results/pong.csv")
+
+    record = json.loads(Path("results/pong_again.json").read_text())
+    record["runs"][0]["versions"]["torch"] = "1.13.0"
+    record["runs"][0]["rom"] = "0" * 64
+    Path("sent.json").write_text(json.dumps(record))
+    assert main(["train", "third", "--from", "sent.json", "--epochs", "1"]) == 0
+    said = capsys.readouterr().err
+    assert "this may become another run: torch was 1.13.0 and is" in said
+    assert "this may become another run: rom was 000000" in said
+    assert len(rows("results/pong_third.csv")) == 3  # random, train, test
+
+
+def test_records_that_cannot_be_repeated_are_refused(in_tmp, capsys):
+    record = {"game": "pong", "config": {"environment": "ale", "random_seed": 1}}
+
+    def refused(content, expected, *options):
+        Path("r.json").write_text(content if isinstance(content, str) else json.dumps(content))
+        assert main(["train", "x", "--from", "r.json", *options]) == 2
+        *warnings, line = capsys.readouterr().err.splitlines()
+        assert expected in line
+        assert all("this may become another run" in warning for warning in warnings)
+
+    def changed(**options):
+        return {"runs": [{**record, "config": {**record["config"], **options}}]}
+
+    assert main(["train", "--from", "nothing.json"]) == 2
+    assert "there is no file 'nothing.json'" in capsys.readouterr().err
+    for damaged in ("", "{", "[]", "{}", '{"runs": []}', '{"runs": [{"game": 1}]}', "[" * 100_000):
+        refused(damaged, "'r.json' is no record of a run, or is damaged")
+    refused(changed(callback="evil:Callback"), "runs code of the name evil:Callback")
+    refused(changed(environment="evil:Env"), "runs code of the name evil:Env")
+    refused(changed(gamma=1), "gamma")
+    refused(changed(batch_size="many"), "batch_size")
+    refused(changed(batch_size=-1), "batch_size")
+    refused({"runs": [{**record, "game": "no_such_game"}]}, "no_such_game")
+    assert main(["train", "pong", "x", "--from", "r.json"]) == 2
+    assert "--from tells the game: give no more than a label" in capsys.readouterr().err
+    assert not Path("results").exists()

@@ -127,7 +127,7 @@ def test_an_interrupted_recording_leaves_no_video(there, monkeypatch, capsys):
     pytest.importorskip("av")
     from simple_dqn.watch.recorder import Film
 
-    def interrupted(*_):
+    def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Film, "on_act", interrupted)
@@ -251,7 +251,7 @@ def test_a_score_counts_although_its_last_look_is_cut_short(there, monkeypatch, 
 def test_a_run_interrupted_before_its_first_row_leaves_nothing(in_tmp, monkeypatch, capsys):
     from simple_dqn import build
 
-    def interrupted(*_):
+    def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     play_random = build.Agent.play_random

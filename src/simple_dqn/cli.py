@@ -29,7 +29,10 @@ PLAYED = ("snapshot_or_game", "snapshots/<game>[_<label>]_<epoch>.safetensors; o
 CSVS = ("csvs", "results/<game>[_<label>].csv, one or more")
 COMMANDS: dict[str, tuple[tuple[tuple[str, str], ...], str]] = {
     "train": (
-        (GAME, ("label", "name for this run, if there are several of a game")),
+        (
+            ("game", f"{GAME[1]}; with --from none"),
+            ("label", "name for this run, if there are several of a game"),
+        ),
         "train on a game: results/<game>[_<label>].csv and a snapshot an epoch",
     ),
     "resume": ((RUN,), "go on with a training, exactly where it was left"),
@@ -46,6 +49,7 @@ COMMANDS: dict[str, tuple[tuple[tuple[str, str], ...], str]] = {
     "profile_random": ((GAME,), "show where the time of random play goes"),
 }
 OPTIONAL = {"label"}
+FROM = "from_record"  # what --from is called, as Python has taken that name
 SEVERAL = {"csvs"}
 
 TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
@@ -95,7 +99,10 @@ def parse(command: str, arguments: Sequence[str]) -> tuple[dict[str, Any], dict[
     parser = make_parser(command)
     given = vars(parser.parse_intermixed_args(_joined([_underscored(a) for a in arguments])))
     names = [name for name, _ in COMMANDS[command][0]]
-    return {name: given.pop(name) or "" for name in names}, given
+    positionals = {name: given.pop(name) or "" for name in names}
+    if command == "train" and not positionals["game"] and FROM not in given:
+        parser.error("the following arguments are required: GAME")
+    return positionals, given
 
 
 def make_parser(command: str) -> Parser:
@@ -118,8 +125,14 @@ def make_parser(command: str) -> Parser:
     )  # fmt: skip
     parser.usage = f"{parser.prog} {' '.join(words)} [options]"
     for name, help in positionals:
-        nargs = "?" if name in OPTIONAL else "+" if name in SEVERAL else None
+        optional = name in OPTIONAL or command == "train"
+        nargs = "?" if optional else "+" if name in SEVERAL else None
         parser.add_argument(name, metavar=name.upper(), help=help, nargs=nargs, default=None)
+    if command == "train":
+        parser.add_argument(
+            "--from", dest=FROM, metavar="FILE",
+            help="results/<name>.json: repeat that run; a label and other options may be given",
+        )  # fmt: skip
     if command == "test":
         parser.add_argument("--game", metavar="TEXT", help="another ROM than the snapshot's own")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simple_dqn import __version__
-from simple_dqn.cli import COMMANDS, parse, top_level_help
+from simple_dqn.cli import COMMANDS, FROM, parse, top_level_help
 from simple_dqn.config import PROFILE_DEFAULTS
 from simple_dqn.errors import Interrupted, UsageError
 from simple_dqn.resolve import check, resolve
@@ -102,10 +102,16 @@ def run_command(
 ) -> None:
     """Run one command with its parsed arguments."""
     if command == "train":
+        record = given.pop(FROM, "")
         check(given)  # a wrong value is said at once, before torch is loaded
-        from simple_dqn.training import train
+        from simple_dqn.training import repeat, train
 
-        train(positionals["game"], positionals["label"], given, command_line)
+        if record:
+            if positionals["label"]:
+                raise UsageError("--from tells the game: give no more than a label")
+            repeat(Path(record), positionals["game"], given, command_line)
+        else:
+            train(positionals["game"], positionals["label"], given, command_line)
     elif command == "resume":
         from simple_dqn.training import resume
 

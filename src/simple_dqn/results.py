@@ -6,6 +6,7 @@ versions. It holds a list: an entry for the training and one for each time it wa
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import math
@@ -24,6 +25,7 @@ from simple_dqn.config import Config
 from simple_dqn.errors import UsageError
 from simple_dqn.files import require_writable, set_aside, write_atomically
 from simple_dqn.snapshot import snapshot_path
+from simple_dqn.state import typed
 from simple_dqn.statistics import CSVFile, Row, read_csv
 
 logger = logging.getLogger(__name__)
@@ -151,21 +153,52 @@ def read_records(config: Config, game: str, seed: int | None) -> list[Any]:
     return records
 
 
-def write_record(config: Config, game: str, command_line: list[str], records: list[Any]) -> None:
-    """Write the record: an entry for the training, and one for each time it was resumed."""
+def read_record(path: Path) -> dict[str, Any]:
+    """Return the entry of the training in a record.
+
+    Raises:
+        UsageError: there is no such file, or it is no record.
+    """
+    if not path.is_file():
+        raise UsageError(f"there is no file '{path}'")
+    try:
+        record: dict[str, Any] = json.loads(path.read_text())["runs"][0]
+        typed(record["game"], str)
+        typed(record["config"], dict)
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError):
+        raise UsageError(f"'{path}' is no record of a run, or is damaged") from None
+    return record
+
+
+def differences(record: dict[str, Any], rom: Path | None) -> list[tuple[str, Any, Any]]:
+    """Return (what, as it was, as it is) of all that may make another run of a record's."""
+    here = circumstances(rom)
+    flat = {**here.pop("versions"), **here}
+    versions = record.get("versions")
+    theirs = {**(versions if isinstance(versions, dict) else {}), **record}
+    return [(what, theirs.get(what), own) for what, own in flat.items() if theirs.get(what) != own]
+
+
+def circumstances(rom: Path | None) -> dict[str, Any]:
+    """Return what a run depends on beside its options."""
     packages = ("simple-dqn", "torch", "numpy", "ale-py", "gymnasium", "opencv-python-headless")
-    records.append(
-        dict(
-            command_line=["simple-dqn", *command_line],
-            game=game,
-            config=config.to_dict(),
-            commit=_commit(),
-            versions={package: version(package) for package in packages},
-            python=platform.python_version(),
-            platform=platform.platform(),
-            threads=torch.get_num_threads(),
-        )
+    return dict(
+        rom=hashlib.sha256(rom.read_bytes()).hexdigest() if rom else None,
+        commit=_commit(),
+        versions={package: version(package) for package in packages},
+        python=platform.python_version(),
+        platform=platform.platform(),
+        threads=torch.get_num_threads(),
     )
+
+
+def write_record(
+    config: Config, game: str, rom: Path | None, command_line: list[str], records: list[Any]
+) -> None:
+    """Write the record: an entry for the training, and one for each time it was resumed."""
+    command = ["simple-dqn", *command_line]
+    options = config.to_dict()
+    records.append(dict(command_line=command, game=game, config=options, **circumstances(rom)))
     text = json.dumps(dict(format_version=1, runs=records), indent=2)
     write_atomically(record_path(config), (text + "\n").encode())
 

@@ -26,7 +26,7 @@ from simple_dqn.build import (
 )
 from simple_dqn.checkpoint import Checkpoint
 from simple_dqn.checkpointer import Checkpointer, Origin, load_state, read_origin
-from simple_dqn.config import Config
+from simple_dqn.config import PLACES, Config
 from simple_dqn.errors import Interrupted, UsageError
 from simple_dqn.experience import load_experience
 from simple_dqn.files import locked, set_aside
@@ -35,9 +35,11 @@ from simple_dqn.resolve import changes, interval, resolve
 from simple_dqn.results import (
     best_path,
     checkpoint_path,
+    differences,
     file_name,
     keep_best,
     open_new_csv,
+    read_record,
     read_records,
     record_path,
     require_new,
@@ -58,23 +60,35 @@ from simple_dqn.statistics import CSVFile, Row, TensorBoard
 
 logger = logging.getLogger(__name__)
 
+# Of ``config.PLACES`` what a repetition takes over.
+PART_OF_A_RUN = ("load_weights", "callback", "start_epoch", "stop_at")
+
 Given = dict[str, Any]  # the options that the user gave
 Outputs = tuple[Callable[[Row], None], ...]
 
 
-def train(name: str, label: str, given: Given, command_line: list[str]) -> None:
-    """Train on a game from scratch, or from ``--load_weights``."""
+def train(
+    name: str, label: str, given: Given, command_line: list[str], base: Given | None = None
+) -> None:
+    """Train on a game from scratch, or from ``--load_weights``.
+
+    Args:
+        name, label: of the game and of the run.
+        given: what the user set.
+        command_line: for the record.
+        base: all options of a run to repeat, or None for those of the preset.
+    """
     if label and not re.fullmatch(r"[\w.-]+", label):
         raise UsageError(f"the label '{label}' may only hold letters, digits, '_', '-' and '.'")
     kind, game, rom = find_game(name, given.get("environment", "auto"))
     stem = file_name(game) + (f"_{label}" if label else "")
     given = {**given, "environment": kind}
-    if "preset" not in given:
+    if "preset" not in given and base is None:
         given["preset"] = find_preset(kind, game)
     if not given.get("play_games"):  # playing writes nothing unless it is told to
         given.setdefault("csv_file", f"results/{stem}.csv")
         given.setdefault("save_weights_prefix", f"snapshots/{stem}")
-    config = resolve(given)
+    config = resolve(given, base)
 
     load = config.run.load_weights
     snapshot = load_snapshot(Path(load)) if load else None
@@ -91,7 +105,7 @@ def train(name: str, label: str, given: Given, command_line: list[str]) -> None:
         run.agent.total_train_steps = config.run.start_epoch * config.run.train_steps
 
         outputs, _ = open_outputs(config, keep_before=None)
-        write_record(config, game, command_line, [])
+        write_record(config, game, rom, command_line, [])
         for old in (*snapshot_files(config), best_path(config)):
             if old.exists():  # only with --overwrite
                 logger.warning("removing %s", old)
@@ -106,9 +120,24 @@ def train(name: str, label: str, given: Given, command_line: list[str]) -> None:
                 # Nothing is to stand in the next run's way.
                 Path(config.run.csv_file).unlink(missing_ok=True)
                 record_path(config).unlink(missing_ok=True)
-                if isinstance(error, Interrupted):
-                    raise Interrupted(error.signal, "; nothing is left of this run") from None
+                if isinstance(error, Interrupted | KeyboardInterrupt):
+                    error.args = ("; nothing is left of this run",)
             raise
+
+
+def repeat(path: Path, label: str, given: Given, command_line: list[str]) -> None:
+    """Train as the record of a run tells: game, options, seed; where all is equal, the same run."""
+    record = read_record(path)
+    for option in ("environment", "callback"):  # a record may come from anybody
+        code = str(record["config"].get(option, ""))
+        if ":" in code and option not in given:
+            raise UsageError(f"'{path}' runs code of the name {code}: --{option} {code} allows it")
+    base = {k: v for k, v in record["config"].items() if k not in PLACES or k in PART_OF_A_RUN}
+    game = record["game"]
+    kind, _, rom = find_game(game, str(base.get("environment")))
+    for what, theirs, own in differences(record, rom):
+        logger.warning("this may become another run: %s was %s and is %s", what, theirs, own)
+    train(game, label, {"environment": kind, **given}, command_line, base)
 
 
 def play_games(config: Config, game: str, rom: Path | None, snapshot: Snapshot | None) -> None:
@@ -181,7 +210,7 @@ def resume_exactly(
         show_and_record(run)
         before = origin.epoch + origin.refill, "train" if origin.refill else origin.phase
         outputs, _ = open_outputs(config, keep_before=before, drop_others=True)
-        write_record(config, game, command_line, records)
+        write_record(config, game, rom, command_line, records)
         announce(run)
         logger.info(
             "going on exactly, in epoch %d %s after %d steps", origin.epoch, origin.phase,
@@ -224,7 +253,7 @@ def resume_from_snapshot(snapshot: Snapshot, given: Given, command_line: list[st
         checkpoint = Checkpoint(checkpoint_path(config))
         if checkpoint.folder.exists():
             logger.warning("%s is now %s", checkpoint.folder, set_aside(checkpoint.folder))
-        write_record(config, game, command_line, records)
+        write_record(config, game, rom, command_line, records)
         if config.run.random_steps and not config.run.offline:
             logger.info(
                 "a snapshot holds no games, no generators and no replay memory: refilling it with "

@@ -1,0 +1,329 @@
+"""Faults on purpose, for as long as asked: kills, damaged files, writes that fail.
+
+    scripts/soak.sh [--minutes 1] [--seed N] [--folder DIR]
+
+Every turn draws what it does from the seed, so that a failure can be repeated. It prints counts,
+and ends with status 1 at the first run that does not come out as an undisturbed one, the first
+traceback and the first damage that is not refused in one line. ``test_faults.py`` does a few turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import csv
+import errno
+import io
+import os
+import pickle
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from simple_dqn import files, statistics
+from simple_dqn.main import main as simple_dqn
+from simple_dqn.statistics import TIME_COLUMNS
+
+# Four short epochs of Pong, with checkpoints as often as nobody would want them.
+RUN = [
+    "--random_steps", "80", "--train_steps", "160", "--test_steps", "60", "--epochs", "4",
+    "--replay_size", "400", "--screen_width", "36", "--screen_height", "36", "--filters", "4",
+    "--hidden_units", "16", "--target_steps", "50", "--validation_size", "20", "--backend", "cpu",
+    "--threads", "1", "--random_seed", "5", "--checkpoint_every", "25",
+]  # fmt: skip
+VARIANTS = {
+    "plain": [],
+    "lanes": ["--num_envs", "4"],
+    "prioritized": ["--prioritized"],
+    "both": ["--num_envs", "4", "--prioritized"],
+}
+
+
+class Failure(Exception):
+    """What must never happen has happened."""
+
+
+def results(folder: Path, name: str) -> tuple[list[dict[str, str]], bytes]:
+    """Return the rows without times, and the last snapshot."""
+    with open(folder / f"results/pong_{name}.csv", newline="") as file:
+        rows = [
+            {k: v for k, v in row.items() if k not in TIME_COLUMNS} for row in csv.DictReader(file)
+        ]
+    return rows, (folder / f"snapshots/pong_{name}_4.safetensors").read_bytes()
+
+
+def command(*arguments: str) -> list[str]:
+    """Return the command line of a process."""
+    return [sys.executable, "-m", "simple_dqn", *arguments]
+
+
+def undisturbed(folder: Path, variant: str) -> tuple[list[dict[str, str]], bytes]:
+    """Return the results of a run that nobody disturbs; it is done once."""
+    name = f"whole_{variant}"
+    if not (folder / f"snapshots/pong_{name}_4.safetensors").exists():
+        arguments = ["train", "pong", name, *RUN, *VARIANTS[variant]]
+        subprocess.run(command(*arguments), cwd=folder, check=True, capture_output=True)
+    return results(folder, name)
+
+
+def kill(folder: Path, variant: str, kills: int, rng: random.Random, counts: Counter[str]) -> None:
+    """Kill a run at random moments and go on with it, until it is done; compare."""
+    expected = undisturbed(folder, variant)
+    name = f"killed_{variant}"
+    for path in (*folder.glob(f"*/pong_{name}.*"), *folder.glob(f"*/pong_{name}_*")):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    checkpoint = folder / f"snapshots/pong_{name}.checkpoint"
+    start = ["train", "pong", name, *RUN, *VARIANTS[variant], "--overwrite"]
+    while True:
+        arguments = (
+            ["resume", f"pong_{name}"] if (checkpoint / "run.safetensors").exists() else start
+        )
+        with subprocess.Popen(
+            command(*arguments), cwd=folder, stderr=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stderr is not None
+            if kills > 0:
+                # Not while Python starts, which proves nothing: from when it begins on.
+                for line in process.stderr:
+                    if "statistics go to" in line:
+                        break
+                time.sleep(rng.uniform(0, 1.5))
+                kills -= 1
+                process.send_signal(signal.SIGKILL)
+            text = process.stderr.read()
+        if process.returncode == 0:
+            break
+        if process.returncode != -signal.SIGKILL:
+            raise Failure(f"{' '.join(arguments)}: status {process.returncode}: {text}")
+        counts["kills"] += 1
+        counts["kills inside a write"] += bool(list(folder.glob(f"**/.*{name}*.tmp"))) or bool(
+            list(checkpoint.glob(".*.tmp"))
+        )
+    if results(folder, name) != expected:
+        raise Failure(f"a killed run ({variant}) came to other results, in {folder}")
+    counts["killed runs with the results of an undisturbed one"] += 1
+
+
+# --- writes that fail ----------------------------------------------------------------------------
+
+
+class FailingDisk:
+    """Lets one of the file operations fail, the ``number``-th, with ENOSPC or EIO."""
+
+    def __init__(self, number: int, error: int) -> None:
+        self.number, self.error = number, error
+        self.failed = ""
+
+    def __call__(self, name: str, operation: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self.number -= 1
+            if self.number == 0:
+                self.failed = name
+                raise OSError(self.error, os.strerror(self.error), str(args[0]))
+            return operation(*args, **kwargs)
+
+        return call
+
+
+@contextlib.contextmanager
+def failing_disk(number: int, error: int) -> Iterator[FailingDisk]:
+    """Meanwhile one file operation fails."""
+    disk = FailingDisk(number, error)
+
+    class OS:
+        fsync = staticmethod(disk("fsync", os.fsync))
+        replace = staticmethod(disk("replace", os.replace))
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(os, name)
+
+    def opened(path: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+        return (disk("open", open) if mode in ("wb", "a") else open)(path, mode, *args, **kwargs)
+
+    before = files.os, statistics.os
+    files.os = statistics.os = OS()  # type: ignore[assignment]
+    files.open = statistics.open = opened  # type: ignore[attr-defined]
+    try:
+        yield disk
+    finally:
+        files.os, statistics.os = before
+        del files.open, statistics.open  # type: ignore[attr-defined]
+
+
+def fail_a_write(folder: Path, variant: str, rng: random.Random, counts: Counter[str]) -> bool:
+    """Let one write of a run fail, go on with it and compare; return whether any failed."""
+    expected = undisturbed(folder, variant)
+    name = "failing"
+    for path in (*folder.glob(f"*/pong_{name}.*"), *folder.glob(f"*/pong_{name}_*")):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    error = rng.choice([errno.ENOSPC, errno.EIO])
+    start = ["train", "pong", name, *RUN, *VARIANTS[variant]]
+    with inside(folder), failing_disk(rng.randrange(1, 200), error) as disk:
+        status, text = said(start)
+    while status != 0:
+        line = text.splitlines()[-1]
+        if status != 2 or os.strerror(error) not in line:
+            raise Failure(f"{disk.failed} failed: status {status}: {text}")
+        kept = (folder / f"snapshots/pong_{name}.checkpoint/run.safetensors").exists()
+        with inside(folder):
+            status, text = said(["resume", f"pong_{name}"] if kept else [*start, "--overwrite"])
+    if results(folder, name) != expected:
+        raise Failure(f"a run ({variant}) whose {disk.failed} failed came to other results")
+    counts[f"{errno.errorcode[error]} at {disk.failed or 'no operation'}"] += 1
+    return bool(disk.failed)
+
+
+@contextlib.contextmanager
+def inside(folder: Path) -> Iterator[None]:
+    """Work in ``folder`` meanwhile."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def said(arguments: list[str]) -> tuple[int, str]:
+    """Run a command in this process; return its status and what it said on stderr."""
+    text = io.StringIO()
+    with contextlib.redirect_stderr(text), contextlib.redirect_stdout(io.StringIO()):
+        status = simple_dqn(arguments)
+    return status, text.getvalue()
+
+
+# --- damaged files -------------------------------------------------------------------------------
+
+
+class Evil:
+    """What a pickle may do."""
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, ("evil",)
+
+
+def damage(content: bytes, rng: random.Random) -> tuple[str, bytes]:
+    """Return (what was done, the content damaged in one of several ways)."""
+    at = rng.randrange(len(content))
+    kind = rng.choice(["flip", "cut", "random", "pickle", "long header", "zeros", "doubled"])
+    if kind == "flip":
+        flipped = content[at] ^ 1 << rng.randrange(8)
+        return kind, content[:at] + bytes([flipped]) + content[at + 1 :]
+    if kind == "cut":
+        return kind, content[:at]
+    if kind == "random":
+        return kind, rng.randbytes(rng.randrange(1, 2000))
+    if kind == "pickle":
+        return kind, pickle.dumps(Evil())
+    if kind == "long header":
+        return kind, rng.randrange(2**63).to_bytes(8, "little") + content[8:]
+    if kind == "zeros":
+        count = rng.randrange(1, 5000)
+        zeroed = content[:at] + b"\0" * min(count, len(content) - at) + content[at + count :]
+        return kind, zeroed if zeroed != content else b""
+    return kind, content + content
+
+
+def originals(folder: Path) -> dict[str, tuple[Path, list[str]]]:
+    """Return {kind of file: (a sound one, the command that reads it)}; they are made once."""
+    undisturbed(folder, "plain")
+    stem = "pong_whole_plain"
+    checkpoint = folder / f"snapshots/{stem}.checkpoint"
+    experience = folder / "pong.experience"
+    if not experience.exists():
+        arguments = ["play", f"snapshots/{stem}_4.safetensors", "--display", "none",
+                     "--save_experience", "pong.experience", "--random_seed", "1"]  # fmt: skip
+        subprocess.run(command(*arguments), cwd=folder, check=True, capture_output=True)
+    chunk = sorted(checkpoint.glob("replay_*"))[0]
+    small = [*RUN, "--epochs", "0", "--no_checkpoint"]
+    return {
+        "snapshot": (
+            folder / f"snapshots/{stem}_4.safetensors",
+            ["test", f"snapshots/{stem}_4.safetensors", "--test_steps", "1"],
+        ),
+        "training state": (
+            folder / f"snapshots/{stem}_3.resume",
+            ["resume", f"snapshots/{stem}_3.safetensors", "--epochs", "3"],
+        ),
+        "checkpoint": (checkpoint / "run.safetensors", ["resume", stem, "--epochs", "5"]),
+        "part of a checkpoint": (chunk, ["resume", stem, "--epochs", "5"]),
+        "experience": (
+            experience, ["train", "pong", "x", *small, "--load_experience", str(experience)],
+        ),
+        "statistics": (folder / f"results/{stem}.csv", ["plot", f"results/{stem}.csv"]),
+        "record": (
+            folder / f"results/{stem}.json",
+            ["train", "x", "--from", f"results/{stem}.json", "--epochs", "0", "--overwrite"],
+        ),
+    }  # fmt: skip
+
+
+# Without a checksum; some damage leaves them sound, such as another digit.
+UNCHECKED = ("statistics", "record")
+
+
+def damage_a_file(folder: Path, rng: random.Random, counts: Counter[str]) -> None:
+    """Damage a file and have it read: one line, status 2, nothing run and nothing left behind."""
+    kind, (path, arguments) = rng.choice(list(originals(folder).items()))
+    sound = path.read_bytes()
+    how, damaged = damage(sound, rng)
+    path.write_bytes(damaged)
+    before = set(folder.rglob("*"))
+    try:
+        with inside(folder):
+            status, text = said(arguments)
+    except Exception as error:
+        raise Failure(f"a {kind}, {how}: {type(error).__name__}: {error}") from error
+    finally:
+        left = set(folder.rglob("*")) - before
+        path.write_bytes(sound)
+    refused = status == 2 and sum("simple-dqn:" in line for line in text.splitlines()) == 1
+    if not refused and not (kind in UNCHECKED and status == 0):
+        raise Failure(f"a {kind}, {how}: status {status}: {text}")
+    if (folder / "evil").exists() or (refused and left):
+        raise Failure(f"a {kind}, {how}, left {left} behind")
+    for extra in left:
+        extra.unlink(missing_ok=True) if extra.is_file() else shutil.rmtree(extra)
+    counts[f"{'refused' if refused else 'read all the same'}: {kind}"] += 1
+
+
+def main() -> int:
+    """Do turns until the time is over; print counts."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--minutes", type=float, default=1)
+    parser.add_argument("--seed", type=int, default=None, help="of all that is drawn")
+    parser.add_argument("--folder", type=Path, help="where to work; it stays")
+    args = parser.parse_args()
+    seed = random.randrange(2**31) if args.seed is None else args.seed
+    rng, counts = random.Random(seed), Counter[str]()
+    end = time.monotonic() + 60 * args.minutes
+    with contextlib.ExitStack() as stack:
+        folder = args.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder.mkdir(parents=True, exist_ok=True)
+        print(f"seed {seed}", flush=True)
+        try:
+            while time.monotonic() < end:
+                kill(folder, rng.choice(list(VARIANTS)), 5, rng, counts)
+                for _ in range(5):
+                    fail_a_write(folder, rng.choice(list(VARIANTS)), rng, counts)
+                for _ in range(50):
+                    damage_a_file(folder, rng, counts)
+        except Failure as failure:
+            print(f"FAILED: {failure}")
+            return 1
+        finally:
+            for what, count in sorted(counts.items()):
+                print(f"{count:8} {what}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
