@@ -96,7 +96,10 @@ class Checkpointer(Callback):
             state = dict(state_of(self.run), refill=self.refill, finished=finished)
             self.checkpoint.save(state, memory)
         except OSError as error:
-            logger.warning("no checkpoint: %s", error)
+            logger.warning(
+                "no checkpoint: %s '%s'; %s", error.strerror, error.filename,
+                "the one before stays" if self.checkpoint.path.exists() else "there is none yet",
+            )  # fmt: skip
         self.last_time = time.monotonic()
         self.cost, self.rounds = self.last_time - start, 0
 

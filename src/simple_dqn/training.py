@@ -378,6 +378,10 @@ def run_phases(
             f"the loss is no longer finite, after {run.network.weight_updates} updates: {good}; "
             f"try a smaller --learning_rate"
         ) from None
+    except OSError as error:
+        place = f" '{error.filename}'" if error.filename else ""
+        goes_on = advice(checkpoint, latest)
+        raise UsageError(f"{error.strerror or error}{place}{goes_on}") from None
     except Interrupted as error:
         raise Interrupted(error.signal, advice(checkpoint, latest)) from None
     except KeyboardInterrupt:

@@ -1,0 +1,99 @@
+"""Checkpoints of a run whose replay memory is full: seconds and bytes to write, seconds to go on.
+
+    python benchmarks/checkpoint.py [breakout] [--replay_size 1000000] [--new 100000] [--json FILE]
+
+The network of the preset ``nature``; the memory is filled by random play in lanes. The first
+checkpoint writes all of it, the next only what is new since. Going on is timed in a new process,
+from its start until the next step could be made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+LANES = 8
+
+
+def start(game: str, replay_size: int):
+    """Return a run of the preset ``nature`` before its first step."""
+    from simple_dqn.build import build
+    from simple_dqn.games import find_game
+    from simple_dqn.resolve import resolve
+
+    options = {
+        "environment": "ale", "replay_size": replay_size, "num_envs": LANES, "workers": 2,
+        "test_workers": 0, "random_seed": 1,
+    }  # fmt: skip
+    kind, name, rom = find_game(game, "ale")
+    return build(resolve({**options, "environment": kind}), name, rom)
+
+
+def go_on(game: str, replay_size: int, folder: Path) -> None:
+    """Do what ``resume.sh`` does until the next step could be made."""
+    from simple_dqn.checkpoint import Checkpoint
+    from simple_dqn.checkpointer import load_state, read_origin
+
+    checkpoint = Checkpoint(folder)
+    origin = read_origin(checkpoint)
+    with start(game, replay_size) as run:
+        load_state(run, checkpoint, origin.state)
+
+
+def main() -> None:
+    """Fill, write twice, go on; print the table, write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("game", nargs="?", default="breakout")
+    parser.add_argument("--replay_size", type=int, default=1_000_000)
+    parser.add_argument("--new", type=int, default=100_000, help="steps between the checkpoints")
+    parser.add_argument("--json", type=Path, help="write the figures into this file")
+    parser.add_argument("--go_on", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.go_on:
+        go_on(args.game, args.replay_size, args.go_on)
+        return
+
+    from simple_dqn.checkpoint import Checkpoint
+    from simple_dqn.checkpointer import Checkpointer
+
+    figures: dict[str, float] = {"replay_size": args.replay_size, "new_steps": args.new}
+    with tempfile.TemporaryDirectory(dir=".") as place, start(args.game, args.replay_size) as run:
+        folder = Path(place) / "run.checkpoint"
+        checkpointer = Checkpointer(run, Checkpoint(folder), 600, 0, False)
+        for what, steps in (("first", args.replay_size), ("next", args.new)):
+            run.agent.play_random(steps)
+            before = time.time()
+            checkpointer.save()
+            figures[f"{what}_seconds"] = checkpointer.cost
+            written = [p.stat() for p in folder.iterdir()]
+            figures[f"{what}_bytes"] = sum(s.st_size for s in written if s.st_mtime >= before - 1)
+        figures["bytes_on_disk"] = sum(status.st_size for status in written)
+        figures["transitions"] = run.agent.memory.count
+        del run, checkpointer  # two full memories need not fit
+        begin = time.perf_counter()
+        subprocess.run(
+            [sys.executable, __file__, args.game, "--replay_size", str(args.replay_size),
+             "--go_on", folder], check=True,
+        )  # fmt: skip
+        figures["go_on_seconds"] = time.perf_counter() - begin
+
+    print(f"{args.game}: {figures['transitions']:.0f} transitions held")
+    print(f"{'checkpoint':28}{'seconds':>10}{'MB':>10}")
+    for what in ("first", "next"):
+        new = args.replay_size if what == "first" else args.new
+        line = f"{what}, {new} new steps"
+        print(f"{line:28}{figures[f'{what}_seconds']:10.1f}{figures[f'{what}_bytes'] / 1e6:10.1f}")
+    print(f"{'on disk':38}{figures['bytes_on_disk'] / 1e6:10.1f}")
+    print(f"{'going on, a new process':28}{figures['go_on_seconds']:10.1f}")
+    print(f"the next, every ten minutes: {figures['next_seconds'] / 6:.2f}% of the time")
+    if args.json:
+        args.json.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
