@@ -16,11 +16,15 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from simple_dqn.build import Run
 
 LANES = 8
 
 
-def start(game: str, replay_size: int):
+def start(game: str, replay_size: int) -> Run:
     """Return a run of the preset ``nature`` before its first step."""
     from simple_dqn.build import build
     from simple_dqn.games import find_game
@@ -45,8 +49,29 @@ def go_on(game: str, replay_size: int, folder: Path) -> None:
         load_state(run, checkpoint, origin.state)
 
 
+def write(game: str, replay_size: int, new: int, folder: Path) -> dict[str, float]:
+    """Fill a memory, write a checkpoint, play ``new`` steps and write the next; return figures."""
+    from simple_dqn.checkpoint import Checkpoint
+    from simple_dqn.checkpointer import Checkpointer
+
+    figures: dict[str, float] = {"replay_size": replay_size, "new_steps": new}
+    with start(game, replay_size) as run:
+        checkpointer = Checkpointer(run, Checkpoint(folder), 600, 0, False)
+        for what, steps in (("first", replay_size), ("next", new)):
+            run.agent.play_random(steps)
+            before = time.time()
+            checkpointer.save()
+            figures[f"{what}_seconds"] = checkpointer.cost
+            files = [path.stat() for path in folder.iterdir()]
+            figures[f"{what}_bytes"] = sum(f.st_size for f in files if f.st_mtime >= before - 1)
+        assert run.agent.memory is not None
+        figures["bytes_on_disk"] = sum(file.st_size for file in files)
+        figures["transitions"] = run.agent.memory.count
+    return figures
+
+
 def main() -> None:
-    """Fill, write twice, go on; print the table, write the JSON."""
+    """Write twice, go on; print the table, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("game", nargs="?", default="breakout")
     parser.add_argument("--replay_size", type=int, default=1_000_000)
@@ -58,23 +83,9 @@ def main() -> None:
         go_on(args.game, args.replay_size, args.go_on)
         return
 
-    from simple_dqn.checkpoint import Checkpoint
-    from simple_dqn.checkpointer import Checkpointer
-
-    figures: dict[str, float] = {"replay_size": args.replay_size, "new_steps": args.new}
-    with tempfile.TemporaryDirectory(dir=".") as place, start(args.game, args.replay_size) as run:
+    with tempfile.TemporaryDirectory(dir=".") as place:
         folder = Path(place) / "run.checkpoint"
-        checkpointer = Checkpointer(run, Checkpoint(folder), 600, 0, False)
-        for what, steps in (("first", args.replay_size), ("next", args.new)):
-            run.agent.play_random(steps)
-            before = time.time()
-            checkpointer.save()
-            figures[f"{what}_seconds"] = checkpointer.cost
-            written = [p.stat() for p in folder.iterdir()]
-            figures[f"{what}_bytes"] = sum(s.st_size for s in written if s.st_mtime >= before - 1)
-        figures["bytes_on_disk"] = sum(status.st_size for status in written)
-        figures["transitions"] = run.agent.memory.count
-        del run, checkpointer  # two full memories need not fit
+        figures = write(args.game, args.replay_size, args.new, folder)
         begin = time.perf_counter()
         subprocess.run(
             [sys.executable, __file__, args.game, "--replay_size", str(args.replay_size),
