@@ -6,4 +6,4 @@ cd "$root"
 ruff check
 ruff format --check
 mypy
-exec pytest "$@"
+exec pytest --numprocesses auto "$@"

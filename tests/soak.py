@@ -1,4 +1,4 @@
-"""Faults on purpose, for as long as asked: kills, damaged files, writes that fail.
+"""Faults on purpose, for as long as asked: kills, failing writes, damaged files, absurd options.
 
     scripts/soak.sh [--minutes 1] [--seed N] [--folder DIR]
 
@@ -29,7 +29,9 @@ from pathlib import Path
 from typing import Any
 
 from simple_dqn import files, statistics
+from simple_dqn.cli import make_parser
 from simple_dqn.main import main as simple_dqn
+from simple_dqn.roms import find_rom
 from simple_dqn.statistics import TIME_COLUMNS
 
 # Four short epochs of Pong, with checkpoints as often as nobody would want them.
@@ -243,6 +245,8 @@ def originals(folder: Path) -> dict[str, tuple[Path, list[str]]]:
                      "--save_experience", "pong.experience", "--random_seed", "1"]  # fmt: skip
         subprocess.run(command(*arguments), cwd=folder, check=True, capture_output=True)
     chunk = sorted(checkpoint.glob("replay_*"))[0]
+    rom = folder / "own.bin"
+    rom.write_bytes(find_rom("pong")[1].read_bytes())
     small = [*RUN, "--epochs", "0", "--no_checkpoint"]
     return {
         "snapshot": (
@@ -258,6 +262,7 @@ def originals(folder: Path) -> dict[str, tuple[Path, list[str]]]:
         "experience": (
             experience, ["train", "pong", "x", *small, "--load_experience", str(experience)],
         ),
+        "ROM": (rom, ["train", "own.bin", "x", *small, "--overwrite"]),
         "statistics": (folder / f"results/{stem}.csv", ["plot", f"results/{stem}.csv"]),
         "record": (
             folder / f"results/{stem}.json",
@@ -295,6 +300,59 @@ def damage_a_file(folder: Path, rng: random.Random, counts: Counter[str]) -> Non
     counts[f"{'refused' if refused else 'read all the same'}: {kind}"] += 1
 
 
+# --- options that make no sense -------------------------------------------------------------------
+
+VALUES = (
+    "", "0", "-0", "1", "-1", "2", "7", "1.5", "-1e-9", "1e-30", "1e9", "1e309", "inf", "nan",
+    "9" * 40, "true", "maybe", "None", "ε", "a" * 300, "..", "/", "/dev/null", "/proc/x/y", "a:b",
+    "os:system",
+    "8,8", "%s", "{}", "--", "-", "=", " ", "\n", "\x1b[2J", "results", "pong", "1m", "-5m", "0x10",
+)  # fmt: skip
+BRIEF = ["--random_steps", "0", "--epochs", "0", "--no_checkpoint"]
+PATIENCE = 20  # seconds; then Ctrl-C
+MEMORY = 8 << 30  # bytes of addresses that such a process may have
+
+
+def fuzz_options(folder: Path, rng: random.Random, counts: Counter[str]) -> None:
+    """Give one to three options any value: it runs, or one line says what is wrong."""
+    undisturbed(folder, "plain")
+    stem = "pong_whole_plain"
+    name, base = rng.choice([
+        ("train", ["train", "pong", "fuzz", *RUN, *BRIEF, "--overwrite"]),
+        ("train", ["train", "CartPole-v1", "fuzz", *BRIEF, "--overwrite"]),
+        ("test", ["test", f"snapshots/{stem}_4.safetensors", "--test_steps", "5"]),
+        ("play", ["play", f"snapshots/{stem}_4.safetensors", "--display", "none"]),
+        ("plot", ["plot", f"results/{stem}.csv", "--png_file", "fuzz.png"]),
+    ])  # fmt: skip
+    options = [a.option_strings[0] for a in make_parser(name)._actions if a.option_strings]
+    drawn = [
+        word
+        for option in rng.sample(sorted(set(options) - {"-h"}), rng.choice([1, 1, 2, 3]))
+        for word in [option, rng.choice(VALUES)][: rng.choice([1, 2, 2, 2, 2])]
+    ]
+    limited = f'ulimit -v {MEMORY >> 10}; exec "$@"'
+    arguments = [*base, *drawn]
+    with subprocess.Popen(
+        ["bash", "-c", limited, "-", *command(*arguments)], cwd=folder, text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    ) as process:  # fmt: skip
+        try:
+            text = process.communicate(timeout=PATIENCE)[0]
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)
+            try:
+                text = process.communicate(timeout=PATIENCE)[0]
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise Failure(f"{arguments}: not to be interrupted") from None
+    lines = sum(line.startswith("simple-dqn:") for line in text.splitlines())
+    if process.returncode not in (0, 2, 130) or "Traceback" in text or lines > 1:
+        raise Failure(f"{arguments}: status {process.returncode}: {text}")
+    if process.returncode == 2 and lines != 1:
+        raise Failure(f"{arguments}: status 2 and no line: {text}")
+    counts[f"options: status {process.returncode}"] += 1
+
+
 def main() -> int:
     """Do turns until the time is over; print counts."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -316,6 +374,8 @@ def main() -> int:
                     fail_a_write(folder, rng.choice(list(VARIANTS)), rng, counts)
                 for _ in range(50):
                     damage_a_file(folder, rng, counts)
+                for _ in range(10):
+                    fuzz_options(folder, rng, counts)
         except Failure as failure:
             print(f"FAILED: {failure}")
             return 1

@@ -42,6 +42,7 @@ def test_flags_may_stand_before_positionals_and_numbers_may_be_negative():
         ([], "required: GAME"),
         (["pong", "--lerning_rate", "1"], "'--lerning_rate': did you mean --learning_rate"),
         (["pong", "a", "b"], "unknown argument 'b'"),
+        (["pong", "a", " "], "unknown argument ''"),
         (["pong", "--epochs", "many"], "invalid int value: 'many'"),
         (["pong", "--batch_norm=maybe"], "takes true or false, not 'maybe'"),
         (["pong", "--test_games", "3"], "unknown argument '--test_games'"),

@@ -62,7 +62,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise the message as a UsageError, with near names for an unknown option."""
         if message.startswith("unrecognized arguments: "):
-            unknown = message.removeprefix("unrecognized arguments: ").split()[0]
+            unknown = (message.removeprefix("unrecognized arguments: ").split() or [""])[0]
             known = [s for action in self._actions for s in action.option_strings]
             near = difflib.get_close_matches(unknown, known, n=2)
             message = f"unknown argument '{unknown}'"
