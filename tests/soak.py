@@ -1,4 +1,4 @@
-"""Faults on purpose, for as long as asked: kills, failing writes, damaged files, absurd options.
+"""Faults on purpose, as long as asked: kills, failing writes, hostile files, absurd options.
 
     scripts/soak.sh [--minutes 1] [--seed N] [--folder DIR]
 
@@ -28,6 +28,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from simple_dqn import files, statistics
 from simple_dqn.cli import make_parser
 from simple_dqn.main import main as simple_dqn
@@ -47,6 +49,10 @@ VARIANTS = {
     "prioritized": ["--prioritized"],
     "both": ["--num_envs", "4", "--prioritized"],
 }
+
+
+PATIENCE = 20  # seconds; then Ctrl-C
+MEMORY = 8 << 30  # bytes of addresses that such a process may have
 
 
 class Failure(Exception):
@@ -106,9 +112,10 @@ def kill(folder: Path, variant: str, kills: int, rng: random.Random, counts: Cou
         if process.returncode != -signal.SIGKILL:
             raise Failure(f"{' '.join(arguments)}: status {process.returncode}: {text}")
         counts["kills"] += 1
-        counts["kills inside a write"] += bool(list(folder.glob(f"**/.*{name}*.tmp"))) or bool(
-            list(checkpoint.glob(".*.tmp"))
-        )
+        torn = [*folder.glob(f"*/.pong_{name}*.tmp"), *checkpoint.glob(".*.tmp")]
+        counts["kills inside a write"] += bool(torn)
+        for path in torn:  # so that each is counted once; a run removes them, too
+            path.unlink()
     if results(folder, name) != expected:
         raise Failure(f"a killed run ({variant}) came to other results, in {folder}")
     counts["killed runs with the results of an undisturbed one"] += 1
@@ -129,10 +136,33 @@ class FailingDisk:
             self.number -= 1
             if self.number == 0:
                 self.failed = name
-                raise OSError(self.error, os.strerror(self.error), str(args[0]))
+                raise OSError(self.error, os.strerror(self.error))
             return operation(*args, **kwargs)
 
         return call
+
+
+class TornFile:
+    """A file whose ``write`` may fail in its middle, or while it is flushed."""
+
+    def __init__(self, file: Any, disk: FailingDisk) -> None:
+        self.file, self.disk = file, disk
+        self.flush = disk("flush", file.flush)
+
+    def write(self, data: Any) -> int:
+        half = len(data) // 2
+        self.file.write(data[:half])
+        done: int = self.disk("write", self.file.write)(data[half:])
+        return half + done
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
+
+    def __enter__(self) -> TornFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
 
 
 @contextlib.contextmanager
@@ -148,7 +178,10 @@ def failing_disk(number: int, error: int) -> Iterator[FailingDisk]:
             return getattr(os, name)
 
     def opened(path: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
-        return (disk("open", open) if mode in ("wb", "a") else open)(path, mode, *args, **kwargs)
+        if mode not in ("wb", "a"):
+            return open(path, mode, *args, **kwargs)
+        file = disk("open", open)(path, mode, *args, **kwargs)
+        return TornFile(file, disk)
 
     before = files.os, statistics.os
     files.os = statistics.os = OS()  # type: ignore[assignment]
@@ -168,10 +201,12 @@ def fail_a_write(folder: Path, variant: str, rng: random.Random, counts: Counter
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     error = rng.choice([errno.ENOSPC, errno.EIO])
     start = ["train", "pong", name, *RUN, *VARIANTS[variant]]
-    with inside(folder), failing_disk(rng.randrange(1, 200), error) as disk:
+    with inside(folder), failing_disk(rng.randrange(1, 700), error) as disk:
         status, text = said(start)
     while status != 0:
         line = text.splitlines()[-1]
+        if "nothing is left to do" in line:  # it failed when all had been written
+            break
         if status != 2 or os.strerror(error) not in line:
             raise Failure(f"{disk.failed} failed: status {status}: {text}")
         kept = (folder / f"snapshots/pong_{name}.checkpoint/run.safetensors").exists()
@@ -300,6 +335,77 @@ def damage_a_file(folder: Path, rng: random.Random, counts: Counter[str]) -> Non
     counts[f"{'refused' if refused else 'read all the same'}: {kind}"] += 1
 
 
+# --- tampering: what is damaged with a right checksum ---------------------------------------------
+
+
+def answer(folder: Path, arguments: list[str], what: str) -> int:
+    """Run a command that may make no sense; return its status, if that is not a failure."""
+    limited = f'ulimit -v {MEMORY >> 10}; exec "$@"'
+    with subprocess.Popen(
+        ["bash", "-c", limited, "-", *command(*arguments)], cwd=folder, text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    ) as process:  # fmt: skip
+        try:
+            text = process.communicate(timeout=PATIENCE)[0]
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)
+            try:
+                text = process.communicate(timeout=PATIENCE)[0]
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise Failure(f"{what}{arguments}: not to be interrupted") from None
+    lines = sum(line.startswith("simple-dqn:") for line in text.splitlines())
+    status: int = process.returncode
+    if status not in (0, 2, 130) or "Traceback" in text or lines > 1:
+        raise Failure(f"{what}{arguments}: status {status}: {text}")
+    if status == 2 and lines != 1:
+        raise Failure(f"{what}{arguments}: status 2 and no line: {text}")
+    return status
+
+
+def tamper(folder: Path, rng: random.Random, counts: Counter[str]) -> None:
+    """Change a value in a safe file and seal it again: refused in one line, or it runs."""
+    kinds = {"snapshot", "training state", "checkpoint", "part of a checkpoint", "experience"}
+    kind = rng.choice(sorted(kinds))
+    path, arguments = originals(folder)[kind]
+    sound = path.read_bytes()
+    sealed = "file of experience" if kind == "experience" else kind
+    tensors, metadata = files.load_tensors(path, sealed)
+    places = [(tensors, name) for name in tensors] + list(leaves(metadata))
+    tree, key = rng.choice(places)
+    if tree is tensors:
+        tensors[key] = rng.choice([
+            torch.zeros(3), tensors[key][:1], tensors[key].to(torch.float64),
+            torch.full_like(tensors[key], 77), torch.cat([tensors[key].flatten()] * 2),
+        ])  # fmt: skip
+    else:
+        tree[key] = rng.choice(
+            [None, -1, 0, 10**400, 2**63, 1.5, float("nan"), True, "x", "../x", [], {}, [[]], "a:b"]
+        )
+    del metadata["kind"], metadata["format_version"], metadata["checksum"]
+    files.save_tensors(path, sealed, tensors, metadata)
+    before = set(folder.rglob("*"))
+    try:
+        status = answer(folder, arguments, f"{kind}, {key!r} tampered with: ")
+    finally:
+        left = set(folder.rglob("*")) - before
+        path.write_bytes(sound)
+    if (folder / "evil").exists():
+        raise Failure(f"a {kind}, {key!r} tampered with, ran code")
+    for extra in sorted(left, reverse=True):
+        extra.unlink(missing_ok=True) if extra.is_file() else extra.rmdir()
+    counts[f"tampered {kind}: status {status}"] += 1
+
+
+def leaves(tree: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield (what holds it, its key) of everything in a tree of dicts and lists."""
+    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+        if isinstance(tree, list) or key not in ("kind", "format_version", "checksum"):
+            yield tree, key
+        if isinstance(value, (dict, list)):
+            yield from leaves(value)
+
+
 # --- options that make no sense -------------------------------------------------------------------
 
 VALUES = (
@@ -309,8 +415,6 @@ VALUES = (
     "8,8", "%s", "{}", "--", "-", "=", " ", "\n", "\x1b[2J", "results", "pong", "1m", "-5m", "0x10",
 )  # fmt: skip
 BRIEF = ["--random_steps", "0", "--epochs", "0", "--no_checkpoint"]
-PATIENCE = 20  # seconds; then Ctrl-C
-MEMORY = 8 << 30  # bytes of addresses that such a process may have
 
 
 def fuzz_options(folder: Path, rng: random.Random, counts: Counter[str]) -> None:
@@ -330,27 +434,8 @@ def fuzz_options(folder: Path, rng: random.Random, counts: Counter[str]) -> None
         for option in rng.sample(sorted(set(options) - {"-h"}), rng.choice([1, 1, 2, 3]))
         for word in [option, rng.choice(VALUES)][: rng.choice([1, 2, 2, 2, 2])]
     ]
-    limited = f'ulimit -v {MEMORY >> 10}; exec "$@"'
-    arguments = [*base, *drawn]
-    with subprocess.Popen(
-        ["bash", "-c", limited, "-", *command(*arguments)], cwd=folder, text=True,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    ) as process:  # fmt: skip
-        try:
-            text = process.communicate(timeout=PATIENCE)[0]
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGINT)
-            try:
-                text = process.communicate(timeout=PATIENCE)[0]
-            except subprocess.TimeoutExpired:
-                process.kill()
-                raise Failure(f"{arguments}: not to be interrupted") from None
-    lines = sum(line.startswith("simple-dqn:") for line in text.splitlines())
-    if process.returncode not in (0, 2, 130) or "Traceback" in text or lines > 1:
-        raise Failure(f"{arguments}: status {process.returncode}: {text}")
-    if process.returncode == 2 and lines != 1:
-        raise Failure(f"{arguments}: status 2 and no line: {text}")
-    counts[f"options: status {process.returncode}"] += 1
+    status = answer(folder, [*base, *drawn], "")
+    counts[f"options: status {status}"] += 1
 
 
 def main() -> int:
@@ -376,6 +461,7 @@ def main() -> int:
                     damage_a_file(folder, rng, counts)
                 for _ in range(10):
                     fuzz_options(folder, rng, counts)
+                    tamper(folder, rng, counts)
         except Failure as failure:
             print(f"FAILED: {failure}")
             return 1

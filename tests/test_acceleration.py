@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 
 import numpy as np
@@ -85,6 +86,20 @@ def test_the_compiled_optimiser_takes_the_same_steps(centered, caplog):
         results.append(steps_of(optimizer, params))
     for plain, fast in zip(*results, strict=True):
         torch.testing.assert_close(fast, plain, rtol=1e-5, atol=1e-6)
+
+
+def test_compiling_leaves_all_as_it_is(monkeypatch):
+    """Also where a checkpoint's means are in the optimiser already."""
+    monkeypatch.setattr(torch, "compile", lambda function, dynamic: function)
+    param = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
+    optimizer = RMSProp([param], 0.1, 0.95, 0.01, centered=True)
+    param.grad = torch.tensor([0.5, -3.0])
+    optimizer.step()
+    before = copy.deepcopy([param.data, *optimizer.state[param].values()])
+    compile_optimizer(optimizer)
+    for ours, theirs in zip([param.data, *optimizer.state[param].values()], before, strict=True):
+        assert torch.equal(ours, theirs)
+    assert param.grad is None
 
 
 @pytest.mark.parametrize(

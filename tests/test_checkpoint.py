@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import csv
+import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,11 +16,11 @@ import numpy as np
 import pytest
 import torch
 
-from simple_dqn import training
+from simple_dqn import statistics, training
 from simple_dqn.agent import Callback
 from simple_dqn.build import build
-from simple_dqn.checkpoint import Checkpoint
-from simple_dqn.files import locked
+from simple_dqn.checkpoint import Checkpoint, _without_arrays
+from simple_dqn.files import save_tensors
 from simple_dqn.games import find_game
 from simple_dqn.main import main
 from simple_dqn.replay_memory import ReplayMemory
@@ -126,7 +128,7 @@ def test_a_run_goes_on_from_its_state(name, variant):
             memory.load_state_dict(state["memory"])
             other.network.load_state_dict(state["network"])
             other.agent.load_state_dict(state["agent"])
-            other.statistics.load_state_dict(state["statistics"])
+            other.statistics.load_state_dict(state["statistics"], other.agent)
             torch.set_rng_state(state["torch"])
             left = phases[phases.index(state["agent"]["phase"]) :]
             others = play(other, left)
@@ -198,7 +200,7 @@ def test_a_run_that_dies_goes_on_to_the_same_results(in_tmp, monkeypatch, more):
     assert not list(Path().rglob("*.lock"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_step_and_keeps_all(in_tmp, capsys, monkeypatch, number):
     assert main(["train", "pong", "whole", *RUN]) == 0
     made = training.run_phases
@@ -268,10 +270,201 @@ def test_the_replay_memory_is_written_piece_by_piece(tmp_path):
         assert theirs.start_count == int(theirs.starts.sum()) == ours.start_count
 
 
+def saved(tmp_path):
+    """A memory with a few slots and its checkpoint."""
+    memory = ReplayMemory(
+        50, 1, 1, (4, 4), np.uint8, discount_rate=0.9, n_step=1, min_reward=-1, max_reward=1,
+        history_padding="zero", rng=np.random.default_rng(1),
+    )  # fmt: skip
+    memory.restart(None, np.zeros((1, 4, 4), np.uint8))
+    return memory, Checkpoint(tmp_path / "x.checkpoint")
+
+
+def play_on(memory, steps):
+    one, none = np.ones((1, 4, 4), np.uint8), np.zeros(1, bool)
+    for _ in range(steps):
+        memory.add(np.zeros(1, int), np.zeros(1, np.float32), one, none)
+
+
+def test_a_checkpoint_whose_files_vanish_is_written_whole_again(tmp_path, caplog):
+    memory, checkpoint = saved(tmp_path)
+    for pattern in ("*", "replay_*"):
+        play_on(memory, 20)
+        checkpoint.save({}, memory)
+        for path in checkpoint.folder.glob(pattern):
+            path.unlink()
+        play_on(memory, 3)
+        caplog.clear()
+        checkpoint.save(dict(memory=memory.state_dict()), memory)
+        assert "has lost files: writing all of it again" in caplog.text
+        theirs, again = saved(tmp_path)
+        state = again.load()
+        again.load_slots(theirs, 1)
+        theirs.load_state_dict(state["memory"])
+        assert theirs.filled == memory.filled
+        np.testing.assert_array_equal(theirs.read(0, 0, 20).screens, memory.read(0, 0, 20).screens)
+
+
+def test_a_checkpoint_removes_nothing_but_its_own(tmp_path):
+    memory, checkpoint = saved(tmp_path)
+    (checkpoint.folder / "folder").mkdir(parents=True)
+    (checkpoint.folder / "mine.txt").write_text("precious")
+    (checkpoint.folder / ".run.safetensors.77.tmp").write_text("of a crash")
+    checkpoint.save({}, memory)
+    names = {"folder", "mine.txt", "run.safetensors", "replay_1.safetensors"}
+    assert set(os.listdir(checkpoint.folder)) == names
+    checkpoint.remove()
+    assert set(os.listdir(checkpoint.folder)) == {"folder", "mine.txt"}
+    (checkpoint.folder / "mine.txt").unlink()
+    (checkpoint.folder / "folder").rmdir()
+    checkpoint.save({}, memory)
+    checkpoint.remove()
+    assert not checkpoint.folder.exists()
+
+
+def test_a_run_that_went_on_from_a_snapshot_and_died_has_no_row_twice(in_tmp, monkeypatch):
+    assert main(["train", "pong", "x", *RUN]) == 0
+    shutil.rmtree("snapshots/pong_x.checkpoint")
+    made = training.run_phases
+
+    def mortal(run, *args, **kwargs):
+        rounds = run.config.run.random_steps + run.config.run.train_steps + 20  # in the test
+        run.agent.callbacks.append(DiesAt(rounds))
+        made(run, *args, **kwargs)
+
+    monkeypatch.setattr(training, "run_phases", mortal)
+    with pytest.raises(Died):
+        main(["resume", "snapshots/pong_x_1.safetensors", "--checkpoint_every", "30"])
+    monkeypatch.undo()
+    os.chdir(in_tmp)
+    assert main(["resume", "pong_x"]) == 0
+    phases = [(row["epoch"], row["phase"]) for row in results("x")[0]]
+    assert phases == [
+        ("0", "random"), ("1", "train"), ("1", "test"), ("2", "train"), ("2", "test"),
+    ]  # fmt: skip
+
+
+def test_a_run_that_fails_at_its_last_row_can_be_gone_on_with(in_tmp, monkeypatch, capsys):
+    games = ["--test_frame_cap", "80"]  # of 20 steps: some end
+    assert main(["train", "pong", "whole", *RUN, *games]) == 0
+    write = statistics.CSVFile.__call__
+
+    def full(self, row):
+        if (row["epoch"], row["phase"]) == (2, "test"):
+            raise OSError(errno.ENOSPC, "No space left on device", "results/pong_x.csv")
+        write(self, row)
+
+    monkeypatch.setattr(statistics.CSVFile, "__call__", full)
+    assert main(["train", "pong", "x", *RUN, *games]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.endswith("No space left on device 'results/pong_x.csv'; resume.sh pong_x goes on")
+    monkeypatch.undo()
+    os.chdir(in_tmp)
+    assert main(["resume", "pong_x"]) == 0
+    assert results("x") == results("whole")
+    assert Path("snapshots/pong_x_best.safetensors").exists()
+    assert main(["resume", "pong_x"]) == 2
+    assert "nothing is left to do" in capsys.readouterr().err
+
+
+def test_what_a_run_was_given_goes_on_or_is_asked_for(in_tmp, capsys):
+    assert main(["train", "pong", "x", *RUN, "--epochs", "1", "--csv_file", "own.csv",
+                 "--stop_at", "-100", "--test_frame_cap", "80"]) == 0  # fmt: skip
+    assert main(["resume", "pong_x", "--epochs", "3"]) == 2
+    assert "this run had --csv_file own.csv: give it again" in capsys.readouterr().err
+    assert main(["resume", "pong_x", "--epochs", "3", "--csv_file", "own.csv"]) == 0
+    with open("own.csv", newline="") as file:
+        # It ends where the uninterrupted run would have ended.
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["0", "1", "1"]
+    assert not Path("results").exists()
+
+
+def test_a_copy_under_another_name_leaves_the_run_alone(in_tmp):
+    assert main(["train", "pong", "x", *RUN, "--epochs", "1"]) == 0
+    folder = Path("snapshots/pong_x.checkpoint")
+    before = {path: path.read_bytes() for path in [*folder.iterdir(), Path("results/pong_x.csv")]}
+    fork = ["--save_weights_prefix", "snapshots/fork"]
+    assert main(["resume", "pong_x", "--epochs", "2", *fork]) == 0
+    assert before == {path: path.read_bytes() for path in before}
+    assert set(before) == {*folder.iterdir(), Path("results/pong_x.csv")}
+    assert main(["resume", "fork", "--epochs", "3"]) == 0
+
+
+def test_a_training_state_without_its_snapshot_is_passed_over(in_tmp, capsys):
+    assert main(["train", "pong", "x", *RUN, "--no_checkpoint"]) == 0
+    Path("snapshots/pong_x_2.safetensors").rename("elsewhere")  # killed between the two
+    assert main(["resume", "pong_x"]) == 0
+    assert "snapshots/pong_x_2.resume is now" in capsys.readouterr().err
+
+
+class Counts(Callback):
+    """A callback of the user's with a state."""
+
+    rounds = 0
+
+    def on_round_end(self, agent):
+        self.rounds += 1
+
+    def on_phase_end(self, agent):
+        Path("rounds").write_text(str(self.rounds))
+
+    def state_dict(self):
+        return {"rounds": self.rounds}
+
+    def load_state_dict(self, state, agent):
+        self.rounds = state["rounds"]
+
+
+def test_a_callback_of_the_users_goes_on(in_tmp):
+    own = ["--callback", f"{__name__}:Counts"]
+    assert main(["train", "pong", "x", *RUN, *own]) == 0
+    whole = Path("rounds").read_text()
+    assert main(["train", "pong", "y", *RUN, *own, "--epochs", "1"]) == 0
+    assert Path("rounds").read_text() != whole
+    assert main(["resume", "pong_y", *own, "--epochs", "2"]) == 0
+    assert Path("rounds").read_text() == whole
+
+
+HOSTILE = {
+    "negative": ("agent", "rounds", -1),
+    "huge": ("agent", "total_train_steps", 10**400),
+    "no games": ("agent", "lengths", []),
+    "no number": ("agent", "rounds", 1.5),
+    "lanes": ("statistics", "scores", np.zeros(7)),
+    "states": ("statistics", "validation_states", np.zeros((5, 4, 4, 4), np.uint8)),
+    "steps": ("statistics", "steps", -3),
+    "epoch": ("statistics", "epoch", -3),
+    "updates": ("network", "weight_updates", None),
+    "complex": ("network", "weights", {"layers.0.bias": torch.zeros(4, dtype=torch.complex64)}),
+    "generator": ("agent", "generator", {"bit_generator": "MT19937"}),
+    "chunks": (None, "chunks", [{"number": -1}]),
+    "lanes of slots": (None, "chunks", [
+        dict(number=1, checksum="", begins=[0, 0], ends=[1, 1])
+    ]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_checkpoint_that_was_tampered_with_is_refused(in_tmp, capsys, case):
+    """Its checksum is right: anybody can compute it."""
+    part, name, value = HOSTILE[case]
+    command = ["train", "pong", "x", *RUN, "--epochs", "1"]
+    assert main(command) == 0
+    checkpoint = Checkpoint(Path("snapshots/pong_x.checkpoint"))
+    state = checkpoint.load()
+    (state[part] if part else state)[name] = value
+    tensors = {}
+    tree = _without_arrays(state, "", tensors)
+    save_tensors(checkpoint.path, "checkpoint", tensors, dict(tree=tree))
+    capsys.readouterr()
+    assert main(["resume", "pong_x", "--epochs", "2"]) == 2
+    (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("simple-dqn:")]
+    assert "pong_x.checkpoint" in line
+
+
 def test_a_second_run_of_the_same_name_is_refused_while_the_first_goes_on(in_tmp, capsys):
-    with locked(Path("snapshots/pong_x.lock"), "snapshots/pong_x_..."):
-        pass  # a process that died may leave the file, but not the lock
-    Path("snapshots/pong_x.lock").write_text("123")
+    Path("snapshots").mkdir()
+    Path("snapshots/pong_x.lock").write_text("123")  # of a process that died: no lock is on it
     script = "import sys; from simple_dqn.main import main; sys.exit(main(sys.argv[1:]))"
     with subprocess.Popen(
         [sys.executable, "-c", script, "train", "pong", "x", *RUN, "--epochs", "99999"],

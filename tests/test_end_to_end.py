@@ -525,6 +525,9 @@ def test_records_that_cannot_be_repeated_are_refused(in_tmp, capsys):
         refused(damaged, "'r.json' is no record of a run, or is damaged")
     refused(changed(callback="evil:Callback"), "runs code of the name evil:Callback")
     refused(changed(environment="evil:Env"), "runs code of the name evil:Env")
+    evil = changed(environment="auto")
+    evil["runs"][0]["game"] = "evil:Foo-v0"
+    refused(evil, "--environment gym allows to import the module evil")
     refused(changed(gamma=1), "gamma")
     refused(changed(batch_size="many"), "batch_size")
     refused(changed(batch_size=-1), "batch_size")
@@ -532,3 +535,5 @@ def test_records_that_cannot_be_repeated_are_refused(in_tmp, capsys):
     assert main(["train", "pong", "x", "--from", "r.json"]) == 2
     assert "--from tells the game: give no more than a label" in capsys.readouterr().err
     assert not Path("results").exists()
+    refused(changed(hidden_units=65536, hidden_layers=16), "such a network takes")
+    assert os.listdir("results") == os.listdir("snapshots") == []

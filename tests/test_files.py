@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
+import stat
 
 import pytest
 import torch
 
+from simple_dqn import files
 from simple_dqn.errors import UsageError
 from simple_dqn.files import (
     _checksum,
     load_tensors,
+    locked,
     save_tensors,
     set_aside,
     write_atomically,
@@ -171,3 +175,36 @@ def test_kinds_are_told_apart(tmp_path):
     assert load_tensors(tmp_path / "x", "thing")[0]["a"] == 1
     with pytest.raises(UsageError, match="is a thing, not a snapshot"):
         load_tensors(tmp_path / "x", "snapshot")
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "pipe", tmp_path / "folder"):
+        with pytest.raises(FileExistsError, match="is there, and is no file"):
+            write_atomically(path, b"x")
+    assert stat.S_ISFIFO(os.stat(tmp_path / "pipe").st_mode)
+    assert sorted(os.listdir(tmp_path)) == ["folder", "pipe"]
+
+
+def test_a_lock_overwrites_nothing_behind_a_link(tmp_path):
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "x.lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(OSError, match=r"x\.lock"), locked(tmp_path / "x.lock", "x"):
+        pass
+    assert (tmp_path / "precious").read_text() == "precious"
+
+
+def test_where_there_are_no_locks_a_run_goes_on_with_a_warning(tmp_path, monkeypatch, caplog):
+    def flock(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(files.fcntl, "flock", flock)
+    with locked(tmp_path / "x.lock", "x_..."):
+        assert "no lock on x_... (No locks available)" in caplog.text
+
+
+def test_a_label_that_ends_in_best(tmp_path):
+    assert load_snapshot(save(tmp_path / "pong_lr_best")).prefix == str(tmp_path / "pong_lr_best")
+    best = save(tmp_path / "pong_lr").rename(tmp_path / "pong_lr_best.safetensors")
+    assert load_snapshot(best).prefix == str(tmp_path / "pong_lr")

@@ -20,6 +20,7 @@ from simple_dqn.errors import UsageError
 from simple_dqn.games import find_game, make_environment
 from simple_dqn.parallel import ParallelEnvironment
 from simple_dqn.resolve import resolve
+from simple_dqn.state import NotRepeatableError
 from simple_dqn.structures import Step
 
 
@@ -104,14 +105,38 @@ def test_a_worker_that_dies_is_told_and_none_outlives_its_environment():
     assert not env.processes  # nobody has asked for a game
     env.restart()
     pids = [process.pid for process in env.processes]
-    os.kill(pids[0], signal.SIGINT)  # Ctrl-C reaches all processes of a terminal
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # sent to all processes at once
+        os.kill(pids[0], number)
     assert env.act(np.zeros(4, int)).rewards.tolist() == [1, 1, 1, 1]
     os.kill(pids[1], signal.SIGKILL)
-    with pytest.raises(UsageError, match="a process that played games has died"):
+    with pytest.raises(ChildProcessError, match="a process that played games has died"):
         env.act(np.zeros(4, int))
     env.close()
     assert not any(map(alive, pids))
     env.close()  # twice is no error
+
+
+class Forgetful(Fragile):
+    """Games that do not stand again where they stood."""
+
+    def state_dict(self):
+        return dict(lanes=[{}], observations=np.zeros((1, 2), np.float32))
+
+    def load_state_dict(self, state):
+        raise NotRepeatableError("forgotten")
+
+
+def test_games_in_workers_that_cannot_be_repeated_begin_anew():
+    env = ParallelEnvironment(Forgetful, 4, np.random.SeedSequence(0), 2)
+    assert env.state_dict() is None  # nobody has played
+    observations = env.restart()
+    state = dict(lanes=[{}] * 4, observations=observations)
+    for _ in range(2):
+        with pytest.raises(NotRepeatableError, match="forgotten"):
+            env.load_state_dict(state)
+    env.restart()
+    assert env.act(np.zeros(4, int)).rewards.tolist() == [1, 1, 1, 1]
+    env.close()
 
 
 class Watcher(Callback):

@@ -38,7 +38,7 @@ def accelerate(network: DeepQNetwork, updates: int) -> None:
     """Make ``network.train`` faster.
 
     Args:
-        network: before its first update.
+        network: at its beginning, or as a checkpoint left it; nothing of it changes.
         updates: that the run is going to do.
     """
     if network.device.type == "cuda":
@@ -58,13 +58,16 @@ def compile_optimizer(optimizer: RMSProp) -> None:
     for group in optimizer.param_groups:
         for param in group["params"]:
             param.grad = torch.zeros_like(param)
+    slots = [slot for slots in optimizer.state.values() for slot in slots.values()]
+    before = [slot.clone() for slot in slots]
     try:
         optimizer.update = torch.compile(plain, dynamic=False)
-        optimizer.step()  # with gradients of zero it changes nothing
+        optimizer.step()  # gradients of zero leave the weights, but not the means, as they are
         logger.info("the optimiser is compiled")
     except Exception as error:  # torch documents none; a missing compiler has several
         optimizer.update = plain
         logger.info("the optimiser runs uncompiled: %s", first_line(error))
+    torch._foreach_copy_(slots, before)
     optimizer.zero_grad(set_to_none=True)
 
 

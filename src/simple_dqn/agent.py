@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from simple_dqn.errors import UsageError
 from simple_dqn.state import (
     NotRepeatableError,
     State,
+    counted,
     fill,
     generator_state,
-    listed,
     load_generator_state,
     typed,
 )
@@ -61,6 +62,13 @@ class Callback:
     def on_phase_end(self, agent: Agent) -> None:
         """A phase ends."""
 
+    def state_dict(self) -> State:
+        """Return what a callback of the user's goes on from, see ``state``: what it counts."""
+        return {}
+
+    def load_state_dict(self, state: State, agent: Agent) -> None:
+        """Take in what ``state_dict`` returned; ``agent`` is in its state of then already."""
+
 
 class Agent:
     """Q-learning with experience replay and ε-greedy exploration (Mnih et al. 2015, algorithm 1).
@@ -96,6 +104,7 @@ class Agent:
         game_numbers: [N] of a testing or playing phase: the number of the game in each lane, from
             0 in the order in which they begin.
         lengths: of a testing or playing phase: the steps of each game so far, by its number.
+        begins_anew: whether the phase goes on from a checkpoint, but with other games.
     """
 
     def __init__(
@@ -136,7 +145,7 @@ class Agent:
         self.active = np.ones(environment.num_envs, np.bool_)
         self.game_numbers = np.arange(environment.num_envs)
         self.lengths: list[int] = []
-        self._goes_on = self._begins_anew = False  # from a checkpoint; but with other games
+        self._goes_on = self.begins_anew = False
 
     @property
     def environments(self) -> tuple[Environment, ...]:
@@ -265,9 +274,10 @@ class Agent:
         self, phase: str, *, steps: int, games: int = 0, remember: bool, offline: bool = False
     ) -> None:
         """Begin a phase with new games in all lanes; or go on with one from a checkpoint."""
-        assert not self._goes_on or phase == self.phase
+        if self._goes_on and phase != self.phase:
+            raise UsageError(f"the checkpoint stands in a phase '{self.phase}', which is left out")
         # A test whose games cannot go on is done again, so that its scores are of whole games.
-        goes_on = self._goes_on and not (self._begins_anew and phase in ("test", "play"))
+        goes_on = self._goes_on and not (self.begins_anew and phase in ("test", "play"))
         self._goes_on = False
         self.phase, self.phase_steps, self.phase_games = phase, steps, games
         self.offline = offline
@@ -282,7 +292,7 @@ class Agent:
             self.game_numbers = np.arange(self.environment.num_envs)
         for callback in self.callbacks:
             callback.on_phase_start(self)
-        if not goes_on or self._begins_anew:
+        if not goes_on or self.begins_anew:
             self.restart(None, remember)
 
     def _end_round(self) -> None:
@@ -314,8 +324,8 @@ class Agent:
     def load_state_dict(self, state: State) -> None:
         """Take in what ``state_dict`` returned; the next phase goes on with the one of then."""
         self.phase = typed(state["phase"], str)
-        self.rounds = typed(state["rounds"], int)
-        self.total_train_steps = typed(state["total_train_steps"], int)
+        self.rounds = counted(state["rounds"])
+        self.total_train_steps = counted(state["total_train_steps"])
         self.exploration_rate = typed(state["exploration_rate"], float)
         self.exploration_rate_train = typed(state["exploration_rate_train"], float)
         games = self.testing_games if self.phase == "test" else self.training_games
@@ -323,9 +333,12 @@ class Agent:
         self.game_numbers = np.arange(games[0].num_envs)
         fill(self.active, state["active"])
         fill(self.game_numbers, state["game_numbers"])
-        self.lengths = listed(state["lengths"], int, len(state["lengths"]))
+        self.lengths = [counted(length) for length in typed(state["lengths"], list)]
+        numbers = self.game_numbers
+        if self.phase == "test" and not 0 <= numbers.min() <= numbers.max() < len(self.lengths):
+            raise ValueError("games without a length")
         load_generator_state(self.rng, state["generator"])
-        self._goes_on, self._begins_anew = True, False
+        self._goes_on, self.begins_anew = True, False
         every = [self.training_games, self.testing_games][: len(self.environments)]
         for (environment, buffer), own, states in zip(
             every, state["environments"], state["states"], strict=True
@@ -338,7 +351,7 @@ class Agent:
                     raise NotRepeatableError("the environment does not tell its state")
             except NotRepeatableError as error:
                 logger.warning("%s: new games begin in the place of those that went on", error)
-                self._begins_anew |= environment is games[0]
+                self.begins_anew |= environment is games[0]
 
     def _rounds(self, steps: int) -> int:
         """Rounds of all lanes that make at least ``steps`` steps."""

@@ -29,7 +29,7 @@ from simple_dqn.networks import QNetwork
 from simple_dqn.prioritized_replay import PrioritizedReplayMemory
 from simple_dqn.progress import Progress, log_row
 from simple_dqn.replay_memory import ReplayMemory
-from simple_dqn.resources import require_memory
+from simple_dqn.resources import require_memory, require_network_memory
 from simple_dqn.schedules import NoisyExploration, Schedule
 from simple_dqn.snapshot import Snapshot
 from simple_dqn.state_buffer import StateBuffer
@@ -47,6 +47,7 @@ class Run:
 
     Attributes:
         environment: the games of training and playing; those of tests are the agent's affair.
+        callback: the user's own.
         resources: what is closed last to first: the environment, displays, recordings.
     """
 
@@ -56,6 +57,7 @@ class Run:
     network: DeepQNetwork
     agent: Agent
     statistics: Statistics
+    callback: Callback | None = None
     resources: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     def __enter__(self) -> Run:
@@ -121,19 +123,22 @@ def build(
             rng=np.random.default_rng(seeds[2]),
             screens=screens,
         )  # fmt: skip
+    make_network = partial(
+        QNetwork, len(environment.action_meanings), history_length, shape,
+        filters=config.network.filters,
+        hidden_layers=config.network.hidden_layers,
+        hidden_units=config.network.hidden_units,
+        conv1_padding=config.network.conv1_padding,
+        batch_norm=config.network.batch_norm,
+        weight_init=config.network.weight_init,
+        dueling=config.network.dueling,
+        quantiles=config.network.quantiles,
+        noisy=config.network.noisy,
+    )  # fmt: skip
+    with torch.device("meta"):  # where tensors have sizes and take no room
+        require_network_memory(sum(param.nbytes for param in make_network().parameters()))
     network = DeepQNetwork(
-        QNetwork(
-            len(environment.action_meanings), history_length, shape,
-            filters=config.network.filters,
-            hidden_layers=config.network.hidden_layers,
-            hidden_units=config.network.hidden_units,
-            conv1_padding=config.network.conv1_padding,
-            batch_norm=config.network.batch_norm,
-            weight_init=config.network.weight_init,
-            dueling=config.network.dueling,
-            quantiles=config.network.quantiles,
-            noisy=config.network.noisy,
-        ),
+        make_network(),
         device,
         datatype=config.backend.datatype,
         optimizer=config.network.optimizer,
@@ -174,9 +179,11 @@ def build(
         Progress(statistics),  # the live line closes before a log line
         statistics,
     ]
-    if config.run.callback:
-        agent.callbacks.append(user_classes.make(config.run.callback, Callback, "callback"))
-    run = Run(config, game, environment, network, agent, statistics)
+    own = config.run.callback
+    callback = user_classes.make(own, Callback, "callback") if own else None
+    if callback is not None:
+        agent.callbacks.append(callback)
+    run = Run(config, game, environment, network, agent, statistics, callback)
     for games in agent.environments:
         run.resources.callback(games.close)
     return run

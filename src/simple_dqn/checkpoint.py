@@ -16,8 +16,9 @@ types. No code can hide in it.
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import shutil
+import re
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +30,17 @@ from simple_dqn.errors import UsageError
 from simple_dqn.files import load_tensors, save_tensors
 from simple_dqn.packing import pack, unpack
 from simple_dqn.replay_memory import ReplayMemory
-from simple_dqn.state import MISFITS, State, listed, typed
+from simple_dqn.state import MISFITS, State, counted, listed, typed
 from simple_dqn.structures import Experience
 
 logger = logging.getLogger(__name__)
 
 RUN, SLOTS = "checkpoint", "part of a checkpoint"
 RUN_FILE = "run.safetensors"
+OURS = re.compile(r"replay_\d+\.safetensors|\.(run|replay_\d+)\.safetensors\.\d+\.tmp")
 # A file of fewer slots, as a share of the memory, is written again with the next ones.
 SMALL = 1 / 64
-MOST_SLOTS = 50_000  # in a file: they are read into memory a second time
+MOST_BYTES = 1 << 27  # of screens in a file, which are in memory a second time meanwhile
 
 
 class Checkpoint:
@@ -72,6 +74,10 @@ class Checkpoint:
 
     def _with_new_slots(self, memory: ReplayMemory) -> list[State]:
         """Write the slots that are new; return the files that all slots in use are in."""
+        number = self.chunks[-1]["number"] if self.chunks else 0
+        if not all((self.folder / _name(chunk["number"])).is_file() for chunk in self.chunks):
+            logger.warning("%s has lost files: writing all of it again", self.folder)
+            self.chunks = []
         oldest = memory.written - memory.filled
         chunks = [chunk for chunk in self.chunks if (np.array(chunk["ends"]) > oldest).any()]
         begins = oldest
@@ -81,9 +87,10 @@ class Checkpoint:
             if small and (begins < memory.written).any():
                 begins = np.array(chunks.pop()["begins"])
         begins = np.maximum(begins, oldest)
-        number = self.chunks[-1]["number"] if self.chunks else 0
+        slot = int(np.prod(memory.shape)) * memory.dtype.itemsize
+        most = max(MOST_BYTES // (slot * memory.num_envs), 1)
         while (begins < memory.written).any():
-            ends = np.minimum(begins + MOST_SLOTS // memory.num_envs, memory.written)
+            ends = np.minimum(begins + most, memory.written)
             number += 1
             chunks.append(self._write_slots(number, memory, begins, ends))
             begins = ends
@@ -110,7 +117,7 @@ class Checkpoint:
         try:
             state: State = typed(_with_arrays(metadata["tree"], tensors), dict)
             for chunk in typed(state["chunks"], list):
-                typed(chunk["number"], int)
+                counted(chunk["number"])
         except (*MISFITS, RecursionError) as error:
             raise UsageError(f"'{self.path}' is damaged ({error!s:.80})") from None
         self.chunks = state["chunks"]
@@ -125,22 +132,24 @@ class Checkpoint:
 
         Raises:
             UsageError: a file is missing or damaged.
+            MISFITS: the checkpoint is of another memory.
         """
         for chunk in self.chunks:
             path = self.folder / _name(chunk["number"])
             if not path.is_file():
                 raise UsageError(f"there is no file '{path}', a part of the checkpoint")
+            begins = [counted(begin) for begin in listed(chunk["begins"], int, memory.num_envs)]
+            ends = [counted(end) for end in listed(chunk["ends"], int, memory.num_envs)]
+            lengths = np.subtract(ends, begins)
+            if min(lengths) < 0 or max(lengths) > memory.slots:
+                raise ValueError("more slots than the memory has")
             tensors, metadata = load_tensors(path, SLOTS)
             try:
                 if metadata["checksum"] != chunk["checksum"]:
                     raise ValueError("it belongs to another checkpoint")
-                begins = listed(chunk["begins"], int, memory.num_envs)
-                lengths = np.subtract(listed(chunk["ends"], int, memory.num_envs), begins)
-                if min(begins) < 0 or min(lengths) < 0 or max(lengths) > memory.slots:
-                    raise ValueError("more slots than the memory has")
-                slots = unpack(tensors, memory.shape, memory.dtype, num_actions)
-                if len(slots.starts) != lengths.sum():
+                if len(tensors["starts"]) != lengths.sum():
                     raise ValueError("another number of slots")
+                slots = unpack(tensors, memory.shape, memory.dtype, num_actions)
                 for lane, end in enumerate(np.cumsum(lengths)):
                     own = slice(end - lengths[lane], end)
                     memory.write(lane, begins[lane], slots.cut(own))
@@ -148,15 +157,19 @@ class Checkpoint:
                 raise UsageError(f"'{path}' is damaged ({error!s:.80})") from None
 
     def remove(self) -> None:
-        """Remove it from the disk."""
-        self.path.unlink(missing_ok=True)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove it from the disk, and the folder unless somebody has put something else there."""
+        if self.folder.is_dir():
+            self.path.unlink(missing_ok=True)
+            self._remove_all_but(set())
+            with contextlib.suppress(OSError):
+                self.folder.rmdir()
 
     def _remove_all_but(self, names: set[str]) -> None:
-        """Remove parts that no longer count, and what a crash left half-written."""
+        """Remove our files that no longer count, and those that a crash left half-written."""
         for path in self.folder.iterdir():
-            if path.name not in names:
-                path.unlink(missing_ok=True)
+            if path.name not in names and OURS.fullmatch(path.name):
+                with contextlib.suppress(OSError):  # the checkpoint is whole all the same
+                    path.unlink()
 
 
 def _without_arrays(tree: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
@@ -166,6 +179,8 @@ def _without_arrays(tree: Any, path: str, tensors: dict[str, torch.Tensor]) -> A
     if isinstance(tree, list):
         return [_without_arrays(value, f"{path}.{i}", tensors) for i, value in enumerate(tree)]
     name = path.removeprefix(".")
+    if isinstance(tree, np.generic):  # such as a number of a user's environment
+        return tree.item()
     if isinstance(tree, np.ndarray):
         tensors[name] = torch.from_numpy(tree.copy())
         return {"array": name}

@@ -21,17 +21,22 @@ from simple_dqn.agent import Agent, Callback
 from simple_dqn.checkpoint import Checkpoint
 from simple_dqn.config import PLACES
 from simple_dqn.errors import Interrupted, UsageError
-from simple_dqn.state import MISFITS, State, typed
+from simple_dqn.results import csv_of
+from simple_dqn.state import MISFITS, State, counted, typed
 
 if TYPE_CHECKING:
     from simple_dqn.build import Run
 
 logger = logging.getLogger(__name__)
 
-# Of ``config.PLACES`` those without which a run is another, or leaves less behind.
-KEPT_PLACES = ("callback", "tensorboard")
+# Of ``config.PLACES`` those without which a run is another, or leaves less behind: what names code
+# or files is asked for again, as a checkpoint may come from anybody.
+ASKED_FOR = ("callback", "tensorboard", "csv_file")
+KEPT_PLACES = ("stop_at", "checkpoint_every")
 # The share of the time that checkpoints may take: where one takes longer, the next comes later.
 MOST_COST = 0.01
+# The signals that end a run after its step; a closed terminal (SIGHUP) is no reason to lose it.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Checkpointer(Callback):
@@ -93,7 +98,8 @@ class Checkpointer(Callback):
         memory = self.run.agent.memory
         assert memory is not None
         try:
-            state = dict(state_of(self.run), refill=self.refill, finished=finished)
+            refill = self.refill and self.run.agent.phase == "random"
+            state = dict(state_of(self.run), refill=refill, finished=finished)
             self.checkpoint.save(state, memory)
         except OSError as error:
             logger.warning(
@@ -105,14 +111,15 @@ class Checkpointer(Callback):
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Meanwhile SIGINT and SIGTERM end the run after its step, and a second SIGINT at once."""
+        """Meanwhile ``SIGNALS`` end the run after its step, and a second SIGINT at once."""
 
         def ask(number: int, frame: FrameType | None) -> None:
             if self.stop == number == signal.SIGINT:
                 raise KeyboardInterrupt
             self.stop = signal.Signals(number)
 
-        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        heard = [s for s in SIGNALS if signal.getsignal(s) != signal.SIG_IGN]  # nohup
+        before = {number: signal.signal(number, ask) for number in heard}
         try:
             yield
         finally:
@@ -124,15 +131,20 @@ def state_of(run: Run) -> State:
     """Return the state of all that a run consists of, but for the replay memory's slots."""
     assert run.agent.memory is not None
     config = run.config.to_dict()
+    asked_for = {name: config[name] for name in ASKED_FOR}
+    if config["csv_file"] == csv_of(config["save_weights_prefix"]):
+        asked_for["csv_file"] = ""  # it goes without saying
     return dict(
         game=run.game,
         config={name: value for name, value in config.items() if name not in PLACES},
         places={name: config[name] for name in KEPT_PLACES},
+        asked_for=asked_for,
         start_epoch=run.config.run.start_epoch,
         agent=run.agent.state_dict(),
         network=run.network.state_dict(),
         memory=run.agent.memory.state_dict(),
         statistics=run.statistics.state_dict(),
+        callback=run.callback.state_dict() if run.callback else None,
         torch_generator=torch.get_rng_state(),
     )
 
@@ -142,8 +154,8 @@ class Origin(NamedTuple):
 
     path: Path
     game: str  # ALE's name of the game or a Gymnasium id
-    config: dict[str, Any]  # all options but ``config.PLACES``
-    places: dict[str, Any]  # of those, callback and tensorboard
+    config: dict[str, Any]  # all options but ``config.PLACES``, of those KEPT_PLACES
+    asked_for: dict[str, str]  # what else it was given, see ASKED_FOR
     start_epoch: int
     epoch: int  # it stands in
     phase: str
@@ -171,12 +183,13 @@ def read_origin(checkpoint: Checkpoint) -> Origin:
         return Origin(
             path=checkpoint.path,
             game=typed(state["game"], str),
-            config=typed(state["config"], dict),
-            places={
-                name: typed(state["places"][name], str) for name in ("callback", "tensorboard")
+            config={
+                **typed(state["config"], dict),
+                **{name: state["places"][name] for name in KEPT_PLACES},
             },
-            start_epoch=typed(state["start_epoch"], int),
-            epoch=typed(state["statistics"]["epoch"], int),
+            asked_for={name: typed(state["asked_for"][name], str) for name in ASKED_FOR},
+            start_epoch=counted(state["start_epoch"]),
+            epoch=counted(state["statistics"]["epoch"]),
             phase=phase,
             refill=typed(state["refill"], bool),
             finished=typed(state["finished"], bool),
@@ -194,15 +207,27 @@ def load_state(run: Run, checkpoint: Checkpoint, state: State) -> None:
     """
     memory = run.agent.memory
     assert memory is not None
-    checkpoint.load_slots(memory, len(run.environment.action_meanings))
+    try:
+        checkpoint.load_slots(memory, len(run.environment.action_meanings))
+    except UsageError:  # a file is damaged, and the line says which
+        raise
+    except MISFITS as error:
+        raise _misfit(checkpoint, error) from None
     try:
         memory.load_state_dict(state["memory"])
         run.network.load_state_dict(state["network"])
         run.agent.load_state_dict(state["agent"])
-        run.statistics.load_state_dict(state["statistics"])
+        run.statistics.load_state_dict(state["statistics"], run.agent)
         torch.set_rng_state(state["torch_generator"])
     except MISFITS as error:
-        raise UsageError(
-            f"'{checkpoint.path}' does not fit these options, or is damaged ({error!s:.80}): move "
-            f"{checkpoint.folder} away to go on from the last snapshot"
-        ) from None
+        raise _misfit(checkpoint, error) from None
+    if run.callback and state["callback"] is not None:
+        run.callback.load_state_dict(state["callback"], run.agent)
+
+
+def _misfit(checkpoint: Checkpoint, error: BaseException) -> UsageError:
+    """Return what to say of a checkpoint that is not one of the run that was built."""
+    return UsageError(
+        f"'{checkpoint.path}' does not fit these options, or is damaged ({error!s:.80}): move "
+        f"{checkpoint.folder} away to go on from the last snapshot"
+    )

@@ -17,7 +17,7 @@ from torch import Tensor
 from simple_dqn.errors import UsageError
 from simple_dqn.networks import QNetwork
 from simple_dqn.optimizers import RMSProp
-from simple_dqn.state import State, typed
+from simple_dqn.state import State, counted
 from simple_dqn.structures import Batch
 
 # The clipped TD error bounds what flows back, so a constant is enough to lift float16's small
@@ -201,8 +201,9 @@ class DeepQNetwork:
         return mean
 
     def require_finite(self) -> None:
-        """Raise FloatingPointError if the cost since the last ``mean_cost`` is not finite."""
-        if not math.isfinite(self._cost.item()):
+        """Raise FloatingPointError if θ or the cost since the last ``mean_cost`` is not finite."""
+        finite = all(bool(param.isfinite().all()) for param in self.network.parameters())
+        if not (finite and math.isfinite(self._cost.item())):
             raise FloatingPointError
 
     def _precision(self) -> AbstractContextManager[Any]:
@@ -299,9 +300,9 @@ class DeepQNetwork:
         for network, noises in zip(networks, state["noises"], strict=True):
             for layer, noise in zip(network.noisy_layers, noises, strict=True):
                 layer.load_noise(noise)
-        self.weight_updates = typed(state["weight_updates"], int)
+        self.weight_updates = counted(state["weight_updates"])
         self._cost.copy_(state["cost"])
-        self._cost_updates = typed(state["cost_updates"], int)
+        self._cost_updates = counted(state["cost_updates"])
 
 
 def _of_actions(values: Tensor, actions: Tensor) -> Tensor:
@@ -314,9 +315,13 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _require_same(what: str, own: dict[str, Tensor], other: dict[str, Tensor]) -> None:
-    """Raise UsageError unless both have the same names and shapes."""
-    if {n: t.shape for n, t in own.items()} != {n: t.shape for n, t in other.items()}:
+    """Raise UsageError unless both have the same names, shapes and types."""
+    if _kinds(own) != _kinds(other):
         raise UsageError(f"the {what} are of another network (number of actions or layers)")
+
+
+def _kinds(tensors: dict[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    return {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
 
 
 def choose_device(backend: str, device_id: int) -> torch.device:

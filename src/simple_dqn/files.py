@@ -7,9 +7,12 @@ the kind of file, the version of its format and a checksum of all that it holds.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from simple_dqn.errors import UsageError
+
+logger = logging.getLogger(__name__)
 
 METADATA_KEY = "simple_dqn"  # one entry: the library writes several in no fixed order
 FORMAT_VERSION = 2  # 1 had no checksum
@@ -26,16 +31,29 @@ def write_atomically(path: Path, data: bytes) -> None:
     """Write ``data`` so that ``path`` is at every moment either its old or its new content."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    if path.exists() and not path.is_file():  # /dev/null is not to become a file
+        raise FileExistsError(errno.EEXIST, "is there, and is no file", str(path))
     try:
         with open(temporary, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        _flush_folder(path.parent)
     except OSError as error:  # a full disk tells no name
         raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Have the names in a folder on the disk: a rename alone may be lost with the power."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # some file systems cannot, and need not
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def require_writable(folder: Path, option: str) -> None:
@@ -61,11 +79,16 @@ def locked(path: Path, what: str) -> Iterator[None]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        file = open(path, "a+")  # noqa: SIM115 (kept open: that is the lock)
+        # Not through a link: what the lock file holds is overwritten.
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+        file = os.fdopen(os.open(path, flags, 0o666), "r+")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                logger.warning("no lock on %s (%s): see to it that no other run writes it",
+                               what, error.strerror)  # fmt: skip
+                break
             owner = file.read(20).strip() or "?"
             file.close()
             raise UsageError(

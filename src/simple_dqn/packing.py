@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from simple_dqn.resources import available_memory
 from simple_dqn.structures import Experience
 
 CHUNK = 1000  # slots that are compressed at once
@@ -87,6 +88,8 @@ def decompress(
     size = int(np.prod(shape)) * dtype.itemsize
     if data.dtype != np.uint8 or size > MOST_ZLIB * (data.size + 64):
         raise ValueError("screens of another size")
+    if size > available_memory():
+        raise ValueError(f"its screens take {size / 1e9:.1f} GB, more than is free")
     screens = np.empty(shape, dtype)
     rows = _as_bytes(screens)
     stream, rest = zlib.decompressobj(), data.tobytes()

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from simple_dqn.environment import Environment, Policy, lane_seeds
 from simple_dqn.errors import UsageError
-from simple_dqn.state import State, fill, listed
+from simple_dqn.state import NotRepeatableError, State, fill, listed
 from simple_dqn.structures import Step
 
 Make = Callable[[np.random.SeedSequence], Environment]
@@ -47,7 +47,8 @@ class ParallelEnvironment(Environment):
         workers: processes, at most one a lane; they start with the first ``restart``.
 
     Raises:
-        UsageError: the game cannot be made, or a process has died. Also later, from any method.
+        UsageError: the game cannot be made. Also later, from any method.
+        ChildProcessError: a process has died, from any method.
     """
 
     def __init__(
@@ -78,8 +79,10 @@ class ParallelEnvironment(Environment):
             context.RawArray("B", n * len(FLAGS)),
         )
         self.observations, self.rewards, self.flags = _arrays(shared, n, shape, dtype)
-        # Ctrl-C is for the process that trains: the others inherit that it is blocked.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        # Signals are for the process that trains, also those sent to all: the others inherit that
+        # they are blocked, and go when the pipe ends.
+        stops = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, stops)
         try:
             for lanes in self.lanes:
                 ours, theirs = context.Pipe()
@@ -124,8 +127,8 @@ class ParallelEnvironment(Environment):
 
     def state_dict(self) -> State | None:
         """See Environment."""
-        if not self.processes:
-            self._start()
+        if not self.processes:  # nobody has played: new ones begin as these would
+            return None
         everyone = range(len(self.lanes))
         for worker in everyone:
             self._tell(worker, "state_dict")
@@ -147,19 +150,20 @@ class ParallelEnvironment(Environment):
         try:
             self.connections[worker].send((self.training, self.remembered, task, arguments))
         except OSError as error:
-            raise UsageError("a process that played games has died") from error
+            raise ChildProcessError("a process that played games has died") from error
 
     def _wait(self, workers: Any) -> list[Any]:
         """Wait until these workers have done what they were told; return their answers."""
-        answers = []
+        errors, answers = [], []
         for worker in workers:
             try:
                 error, answer = self.connections[worker].recv()
             except (EOFError, OSError) as death:
-                raise UsageError("a process that played games has died") from death
-            if error is not None:
-                raise error
+                raise ChildProcessError("a process that played games has died") from death
+            errors += [error] if error is not None else []
             answers.append(answer)
+        if errors:
+            raise errors[0]
         return answers
 
     def close(self) -> None:
@@ -169,7 +173,7 @@ class ParallelEnvironment(Environment):
         for process in self.processes:
             process.join(GOODBYE)
             if process.is_alive():
-                process.terminate()
+                process.kill()
         self.connections, self.processes = [], []
 
 
@@ -203,7 +207,10 @@ def _work(
             training, remembered, task, arguments = connection.recv()
             for game in games:
                 game.training, game.remembered = training, remembered
-            connection.send((None, getattr(worker, task)(*arguments)))
+            try:
+                connection.send((None, getattr(worker, task)(*arguments)))
+            except NotRepeatableError as error:  # new games are begun in the place of these
+                connection.send((error, None))
     except (EOFError, OSError):
         pass  # the other end has gone: nobody plays any more
     except Exception as error:

@@ -10,6 +10,7 @@ import psutil
 
 from simple_dqn.errors import UsageError
 
+COPIES = 5  # of the weights: themselves, the target's, the gradient, two means of the optimiser
 HEADROOM = 500_000_000  # bytes that the network and everything else take
 
 
@@ -75,6 +76,16 @@ def require_memory(needed: int, replay_size: int) -> None:
             f"--replay_size {replay_size} takes {needed / 1e9:.1f} GB when full, but only "
             f"{max(available, 0) / 1e9:.1f} GB of memory are free for it; "
             f"--replay_size {_round(fits)} would fit"
+        )
+
+
+def require_network_memory(weights: int) -> None:
+    """Raise UsageError if a network of so many bytes of weights would not fit."""
+    needed, available = COPIES * weights, available_memory()
+    if needed > available:
+        raise UsageError(
+            f"to train such a network takes {needed / 1e9:.1f} GB, but only {available / 1e9:.1f} "
+            f"GB of memory are free: --hidden_units, --hidden_layers, --filters"
         )
 
 

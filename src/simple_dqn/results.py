@@ -43,8 +43,10 @@ def require_places(config: Config) -> None:
             f"--save_weights_prefix '{config.run.save_weights_prefix}' is a folder: "
             f"add how the snapshots' names begin"
         )
-    if Path(config.run.csv_file).is_dir():
-        raise UsageError(f"--csv_file '{config.run.csv_file}' is a folder: add a file's name")
+    csv_file = Path(config.run.csv_file)
+    if csv_file.exists() and not csv_file.is_file():
+        what = "a folder: add a file's name" if csv_file.is_dir() else "no file"
+        raise UsageError(f"--csv_file '{csv_file}' is {what}")
     require_writable(Path(config.run.csv_file).parent, "csv_file")
     require_writable(Path(config.run.save_weights_prefix).parent, "save_weights_prefix")
 
@@ -62,9 +64,21 @@ def open_new_csv(config: Config) -> tuple[Callable[[Row], None], ...]:
     return (CSVFile(path),) if config.run.csv_file else ()
 
 
-def snapshot_files(config: Config) -> dict[Path, int]:
+def csv_of(save_weights_prefix: str) -> str:
+    """Return the CSV file that goes with a name of snapshots, if none was given."""
+    return f"results/{Path(save_weights_prefix).name}.csv"
+
+
+def last_snapshot(save_weights_prefix: str) -> Path | None:
+    """Return the snapshot of this name of the last epoch; None if there is none."""
+    files = snapshot_files(save_weights_prefix)
+    epochs = [epoch for path, epoch in files.items() if path.suffix == ".safetensors"]
+    return snapshot_path(save_weights_prefix, max(epochs)) if epochs else None
+
+
+def snapshot_files(save_weights_prefix: str) -> dict[Path, int]:
     """Return the snapshots and training states of this name that exist: {path: epoch}."""
-    prefix = Path(config.run.save_weights_prefix)
+    prefix = Path(save_weights_prefix)
     pattern = re.compile(re.escape(prefix.name) + r"_(\d+)\.(safetensors|resume)")
     try:
         names = os.listdir(prefix.parent)
@@ -77,10 +91,11 @@ def snapshot_files(config: Config) -> dict[Path, int]:
 def require_new(config: Config) -> None:
     """Raise UsageError if an earlier run of this name has left results."""
     csv_file = Path(config.run.csv_file)
-    files = (csv_file, record_path(config), *snapshot_files(config))
+    snapshots = snapshot_files(config.run.save_weights_prefix)
+    files = (csv_file, record_path(config), *snapshots)
     there = [path for path in (*files, checkpoint_path(config)) if path.exists()]
     if there and not config.run.overwrite:
-        kept = checkpoint_path(config).exists() or snapshot_files(config)
+        kept = checkpoint_path(config).exists() or snapshots
         go_on = "go on with resume.sh, " if kept else ""
         raise UsageError(
             f"'{there[0]}' exists: give this run another label, {go_on}"
@@ -88,9 +103,20 @@ def require_new(config: Config) -> None:
         )
 
 
+def remove_leftovers(config: Config) -> None:
+    """Remove what a run of this name left half-written when it was killed; it must be alone."""
+    prefix, csv_file = Path(config.run.save_weights_prefix), Path(config.run.csv_file)
+    snapshots = re.escape(prefix.name) + r"_(\d+|best)\.(safetensors|resume)"
+    ours = {prefix.parent: snapshots, csv_file.parent: re.escape(csv_file.stem) + r"\.(csv|json)"}
+    for folder, names in ours.items():
+        for path in folder.glob(".*.tmp"):
+            if re.fullmatch(rf"\.({names})\.\d+\.tmp", path.name):
+                path.unlink(missing_ok=True)
+
+
 def set_later_aside(config: Config) -> None:
     """Rename the snapshots of later epochs than we go on from, so that none is overwritten."""
-    for path, epoch in snapshot_files(config).items():
+    for path, epoch in snapshot_files(config.run.save_weights_prefix).items():
         if epoch > config.run.start_epoch:
             logger.warning("%s is now %s", path, set_aside(path))
 
@@ -141,9 +167,10 @@ def read_records(config: Config, game: str, seed: int | None) -> list[Any]:
     """
     path = record_path(config)
     try:
-        records = json.loads(path.read_text())["runs"] if path.exists() else []
+        text = path.read_text() if path.exists() else '{"runs": []}'
+        records: list[Any] = typed(json.loads(text)["runs"], list)
         runs = {(record["game"], record["config"]["random_seed"]) for record in records}
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise UsageError(f"'{path}' is damaged: move it away to go on") from None
     if runs and (game, seed) not in runs:
         raise UsageError(
@@ -153,8 +180,8 @@ def read_records(config: Config, game: str, seed: int | None) -> list[Any]:
     return records
 
 
-def read_record(path: Path) -> dict[str, Any]:
-    """Return the entry of the training in a record.
+def read_record(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return the entry of the training in a record, and those of when it was gone on with.
 
     Raises:
         UsageError: there is no such file, or it is no record.
@@ -162,12 +189,13 @@ def read_record(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UsageError(f"there is no file '{path}'")
     try:
-        record: dict[str, Any] = json.loads(path.read_text())["runs"][0]
-        typed(record["game"], str)
-        typed(record["config"], dict)
+        records = typed(json.loads(path.read_text())["runs"], list)
+        for record in records:
+            typed(record["game"], str)
+            typed(record["config"], dict)
+        return records[0], records[1:]
     except (ValueError, KeyError, TypeError, IndexError, RecursionError):
         raise UsageError(f"'{path}' is no record of a run, or is damaged") from None
-    return record
 
 
 def differences(record: dict[str, Any], rom: Path | None) -> list[tuple[str, Any, Any]]:

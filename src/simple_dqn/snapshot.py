@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 from simple_dqn.config import PLACES, Config
 from simple_dqn.errors import UsageError
 from simple_dqn.files import load_tensors, save_tensors
+from simple_dqn.state import counted, typed
 
 SNAPSHOT, TRAINING_STATE = "snapshot", "training state"
 
@@ -48,7 +49,8 @@ class Snapshot(NamedTuple):
     def prefix(self) -> str:
         """The path without ``_<epoch>.safetensors`` or ``_best.safetensors``."""
         name = str(self.path).removesuffix(".safetensors")
-        return name.removesuffix(f"_{self.epoch}").removesuffix("_best")
+        by_epoch = name.removesuffix(f"_{self.epoch}")
+        return by_epoch if by_epoch != name else name.removesuffix("_best")
 
 
 def snapshot_path(prefix: str, epoch: int) -> Path:
@@ -111,16 +113,16 @@ def load_snapshot(path: Path) -> Snapshot:
         snapshot = Snapshot(
             path=path,
             weights=weights,
-            game=_typed(meta["game"], str),
-            action_meanings=[_typed(name, str) for name in _typed(meta["action_meanings"], list)],
-            observation_shape=tuple(_typed(n, int) for n in meta["observation_shape"]),
-            observation_dtype=_typed(meta["observation_dtype"], str),
-            epoch=_typed(meta["epoch"], int),
-            total_train_steps=_typed(meta["total_train_steps"], int),
-            weight_updates=_typed(meta["weight_updates"], int),
-            config=_typed(meta["config"], dict),
+            game=typed(meta["game"], str),
+            action_meanings=[typed(name, str) for name in typed(meta["action_meanings"], list)],
+            observation_shape=tuple(counted(n) for n in meta["observation_shape"]),
+            observation_dtype=typed(meta["observation_dtype"], str),
+            epoch=counted(meta["epoch"]),
+            total_train_steps=counted(meta["total_train_steps"]),
+            weight_updates=counted(meta["weight_updates"]),
+            config=typed(meta["config"], dict),
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"'{path}' is no Simple DQN snapshot, or is damaged ({error})") from None
     return snapshot
 
@@ -147,10 +149,3 @@ def _digest(weights: dict[str, Any]) -> str:
         digest.update(name.encode())
         digest.update(weights[name].detach().cpu().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _typed(value: Any, kind: type) -> Any:
-    """Return ``value``, or raise TypeError if it is of another type."""
-    if type(value) is not kind:
-        raise TypeError(f"{value!r:.40} is no {kind.__name__}")
-    return value

@@ -53,6 +53,14 @@ def listed(values: Any, kind: type, count: int) -> list[Any]:
     return [typed(value, kind) for value in values]
 
 
+def counted(value: Any) -> int:
+    """Return ``value``, or raise TypeError or ValueError unless it counts something."""
+    count: int = typed(value, int)
+    if not 0 <= count < 2**62:
+        raise ValueError(f"{count!s:.40} is no count")
+    return count
+
+
 def generator_state(rng: np.random.Generator) -> State:
     """Return the state of a generator of ours, a PCG64."""
     return dict(rng.bit_generator.state)

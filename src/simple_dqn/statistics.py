@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from simple_dqn.agent import Agent, Callback
 from simple_dqn.errors import UsageError
 from simple_dqn.files import set_aside, write_atomically
-from simple_dqn.state import State, fill, listed, typed
+from simple_dqn.state import State, counted, fill, listed, typed
 from simple_dqn.structures import Step
 
 # The original's 16 columns in its order, then ours.
@@ -85,6 +85,8 @@ class Statistics(Callback):
     def on_phase_start(self, agent: Agent) -> None:
         """Forget the phase before, but not one that goes on."""
         if agent.rounds:
+            if agent.begins_anew:
+                self.scores[:], self.lengths[:] = 0, 0
             return
         self.scores = np.zeros(agent.environment.num_envs)
         self.lengths = np.zeros(agent.environment.num_envs, np.int64)
@@ -162,22 +164,24 @@ class Statistics(Callback):
             phase_seconds=now - self.phase_start_time,
         )
 
-    def load_state_dict(self, state: State) -> None:
-        """Take in what ``state_dict`` returned."""
-        self.epoch = typed(state["epoch"], int)
-        self.validation_states = state["validation_states"]
-        if self.validation_states is not None:
-            typed(self.validation_states, np.ndarray)
-        lanes = len(state["scores"])
+    def load_state_dict(self, state: State, agent: Agent) -> None:
+        """See Callback."""
+        self.epoch = counted(state["epoch"])
+        self.validation_states = None
+        if state["validation_states"] is not None:
+            count, pattern = len(state["validation_states"]), agent.buffer.states
+            self.validation_states = np.empty((count, *pattern.shape[1:]), pattern.dtype)
+            fill(self.validation_states, state["validation_states"])
+        lanes = len(agent.active)
         self.scores, self.lengths = np.zeros(lanes), np.zeros(lanes, np.int64)
         fill(self.scores, state["scores"])
         fill(self.lengths, state["lengths"])
         games = len(state["game_rewards"])
         self.game_rewards = listed(state["game_rewards"], float, games)
-        self.game_steps = listed(state["game_steps"], int, games)
-        self.game_numbers = listed(state["game_numbers"], int, games)
-        self.steps = typed(state["steps"], int)
-        self.steps_before = typed(state["steps_before"], int)
+        self.game_steps = [counted(n) for n in listed(state["game_steps"], int, games)]
+        self.game_numbers = [counted(n) for n in listed(state["game_numbers"], int, games)]
+        self.steps = counted(state["steps"])
+        self.steps_before = counted(state["steps_before"])
         now = time.perf_counter()
         self.start_time = now - typed(state["run_seconds"], float)
         self.phase_start_time = now - typed(state["phase_seconds"], float)
@@ -270,7 +274,7 @@ def read_csv(path: Path) -> list[Row]:
             raise UsageError(f"'{path}' is no statistics file of Simple DQN")
         rows = list(reader)
         for row in rows:
-            int(row["epoch"]), float(row["total_time"])
+            int(row["epoch"]), float(row["total_time"]), float(row["average_reward"])
             if row["phase"] not in PHASES:
                 raise ValueError(f"no phase '{row['phase']:.20}'")
     except (OSError, ValueError, TypeError, csv.Error) as error:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import logging
 import math
 import re
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from simple_dqn.acceleration import accelerate
@@ -35,13 +37,16 @@ from simple_dqn.resolve import changes, interval, resolve
 from simple_dqn.results import (
     best_path,
     checkpoint_path,
+    csv_of,
     differences,
     file_name,
     keep_best,
+    last_snapshot,
     open_new_csv,
     read_record,
     read_records,
     record_path,
+    remove_leftovers,
     require_new,
     require_places,
     set_later_aside,
@@ -54,9 +59,8 @@ from simple_dqn.snapshot import (
     load_training_state,
     resume_path,
     save_snapshot,
-    snapshot_path,
 )
-from simple_dqn.statistics import CSVFile, Row, TensorBoard
+from simple_dqn.statistics import CSVFile, Row, TensorBoard, read_csv
 
 logger = logging.getLogger(__name__)
 
@@ -67,8 +71,26 @@ Given = dict[str, Any]  # the options that the user gave
 Outputs = tuple[Callable[[Row], None], ...]
 
 
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Meanwhile SIGTERM and SIGHUP end what is done as Ctrl-C does; see also ``Checkpointer``."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise Interrupted(signal.Signals(number))
+
+    heard = [s for s in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) == signal.SIG_DFL]
+    try:
+        for number in heard:
+            signal.signal(number, end)
+        yield
+    finally:
+        for number in heard:
+            signal.signal(number, signal.SIG_DFL)
+
+
+@ended_by_signals()
 def train(
-    name: str, label: str, given: Given, command_line: list[str], base: Given | None = None
+    name: str, label: str, given: Given, command_line: list[str], record: Given | None = None
 ) -> None:
     """Train on a game from scratch, or from ``--load_weights``.
 
@@ -76,13 +98,14 @@ def train(
         name, label: of the game and of the run.
         given: what the user set.
         command_line: for the record.
-        base: all options of a run to repeat, or None for those of the preset.
+        record: the run to repeat, see ``results``; None for a new one.
     """
     if label and not re.fullmatch(r"[\w.-]+", label):
         raise UsageError(f"the label '{label}' may only hold letters, digits, '_', '-' and '.'")
     kind, game, rom = find_game(name, given.get("environment", "auto"))
     stem = file_name(game) + (f"_{label}" if label else "")
     given = {**given, "environment": kind}
+    base = repeatable(record) if record else None
     if "preset" not in given and base is None:
         given["preset"] = find_preset(kind, game)
     if not given.get("play_games"):  # playing writes nothing unless it is told to
@@ -103,10 +126,12 @@ def train(
         fill_memory(run)
         show_and_record(run)
         run.agent.total_train_steps = config.run.start_epoch * config.run.train_steps
+        for what, theirs, own in differences(record, rom) if record else ():
+            logger.warning("this may become another run: %s was %s and is %s", what, theirs, own)
 
         outputs, _ = open_outputs(config, keep_before=None)
         write_record(config, game, rom, command_line, [])
-        for old in (*snapshot_files(config), best_path(config)):
+        for old in (*snapshot_files(config.run.save_weights_prefix), best_path(config)):
             if old.exists():  # only with --overwrite
                 logger.warning("removing %s", old)
                 old.unlink()
@@ -127,17 +152,26 @@ def train(
 
 def repeat(path: Path, label: str, given: Given, command_line: list[str]) -> None:
     """Train as the record of a run tells: game, options, seed; where all is equal, the same run."""
-    record = read_record(path)
-    for option in ("environment", "callback"):  # a record may come from anybody
-        code = str(record["config"].get(option, ""))
+    record, later = read_record(path)
+    kind = str(record["config"].get("environment"))
+    codes = {"environment": kind, "callback": str(record["config"].get("callback", ""))}
+    for option, code in codes.items():  # a record may come from anybody
         if ":" in code and option not in given:
             raise UsageError(f"'{path}' runs code of the name {code}: --{option} {code} allows it")
-    base = {k: v for k, v in record["config"].items() if k not in PLACES or k in PART_OF_A_RUN}
-    game = record["game"]
-    kind, _, rom = find_game(game, str(base.get("environment")))
-    for what, theirs, own in differences(record, rom):
-        logger.warning("this may become another run: %s was %s and is %s", what, theirs, own)
-    train(game, label, {"environment": kind, **given}, command_line, base)
+    if ":" in record["game"] and ":" not in kind and given.get("environment") != "gym":
+        module = record["game"].partition(":")[0]
+        raise UsageError(f"'{path}': --environment gym allows to import the module {module}")
+    for what in ("epochs", *sorted(repeatable(record))):
+        if any(repeatable(entry).get(what) != record["config"].get(what) for entry in later):
+            logger.warning("later the run went on with another --%s; it begins as it began", what)
+            break
+    train(record["game"], label, {"environment": kind, **given}, command_line, record)
+
+
+def repeatable(record: Given) -> Given:
+    """Return the options of a record that a repetition takes over."""
+    options = record["config"].items()
+    return {k: v for k, v in options if k not in PLACES or k in PART_OF_A_RUN}
 
 
 def play_games(config: Config, game: str, rom: Path | None, snapshot: Snapshot | None) -> None:
@@ -151,6 +185,7 @@ def play_games(config: Config, game: str, rom: Path | None, snapshot: Snapshot |
         run.agent.play(config.run.play_games)
 
 
+@ended_by_signals()
 def resume(what: str, given: Given, command_line: list[str]) -> None:
     """Go on with a training: from its checkpoint, or where there is none from a snapshot.
 
@@ -159,7 +194,7 @@ def resume(what: str, given: Given, command_line: list[str]) -> None:
             snapshot and before the next.
         given, command_line: see ``train``.
     """
-    snapshot = None
+    asked, snapshot = set(given), None
     if what.endswith(".safetensors") or Path(what).is_file():
         snapshot = load_snapshot(Path(what))
         prefix = snapshot.prefix
@@ -167,11 +202,15 @@ def resume(what: str, given: Given, command_line: list[str]) -> None:
         prefix = what.rstrip("/").removesuffix(".checkpoint")
         prefix = prefix if "/" in prefix else f"snapshots/{prefix}"
     given["save_weights_prefix"] = given.get("save_weights_prefix", prefix)
-    given.setdefault("csv_file", f"results/{Path(prefix).name}.csv")
+    given.setdefault("csv_file", csv_of(given["save_weights_prefix"]))
     checkpoint = Checkpoint(Path(f"{prefix}.checkpoint"))
     if checkpoint.path.exists():
         origin = read_origin(checkpoint)
         if snapshot is None or snapshot.epoch == origin.snapshot_epoch:
+            for option, was in origin.asked_for.items():
+                if was and option not in asked:
+                    without = "" if option == "csv_file" else f", or --{option} '' to go on without"
+                    raise UsageError(f"this run had --{option} {was}: give it again{without}")
             resume_exactly(checkpoint, origin, given, command_line)
             return
         logger.warning(
@@ -179,10 +218,10 @@ def resume(what: str, given: Given, command_line: list[str]) -> None:
             what, snapshot.epoch, origin.epoch, Path(prefix).name,
         )  # fmt: skip
     if snapshot is None:
-        epochs = snapshot_files(resolve(given, None)).values()
-        if not epochs:
+        latest = last_snapshot(prefix)
+        if latest is None:
             raise UsageError(f"there is no run '{what}': no {checkpoint.path}, no {prefix}_<epoch>")
-        snapshot = load_snapshot(snapshot_path(prefix, max(epochs)))
+        snapshot = load_snapshot(latest)
     resume_from_snapshot(snapshot, given, command_line)
 
 
@@ -191,22 +230,24 @@ def resume_exactly(
 ) -> None:
     """Go on with a training as if it had never been interrupted."""
     config = resolve({**given, "start_epoch": origin.start_epoch}, origin.config)
-    if origin.finished and config.run.epochs <= origin.epoch:
+    last = origin.epoch, origin.phase
+    rows = read_csv(Path(config.run.csv_file)) if Path(config.run.csv_file).exists() else []
+    whole = any((int(row["epoch"]), row["phase"]) == last for row in rows)
+    # A run may have died between its last checkpoint and what comes out at the end.
+    if origin.finished and config.run.epochs <= origin.epoch and whole:
+        with alone(config):
+            keep_best(config)
         raise UsageError(
             f"the run of '{checkpoint.folder}' is at the end of its {origin.epoch} epochs: "
             f"nothing is left to do; give more --epochs"
         )
-    for option in ("callback", "tensorboard"):
-        if origin.places[option] and option not in given:
-            raise UsageError(
-                f"this run had --{option} {origin.places[option]}: give it again, "
-                f"or --{option} '' to go on without"
-            )
     require_places(config)
     game, rom = find_snapshots_game(origin, given.get("environment", ""))
     records = read_records(config, game, origin.config.get("random_seed"))
     with alone(config), build(config, game, rom) as run:
         load_state(run, checkpoint, origin.state)
+        if checkpoint.folder != checkpoint_path(config):  # under another name: leave that one
+            checkpoint = Checkpoint(checkpoint_path(config))
         show_and_record(run)
         before = origin.epoch + origin.refill, "train" if origin.refill else origin.phase
         outputs, _ = open_outputs(config, keep_before=before, drop_others=True)
@@ -216,7 +257,8 @@ def resume_exactly(
             "going on exactly, in epoch %d %s after %d steps", origin.epoch, origin.phase,
             run.agent.rounds * run.agent.environment.num_envs,
         )  # fmt: skip
-        run_phases(run, checkpoint, outputs, origin.refill)
+        latest = last_snapshot(config.run.save_weights_prefix)
+        run_phases(run, checkpoint, outputs, origin.refill, latest)
 
 
 def resume_from_snapshot(snapshot: Snapshot, given: Given, command_line: list[str]) -> None:
@@ -274,6 +316,7 @@ def alone(config: Config) -> Iterator[None]:
         locked(Path(f"{prefix}.lock"), f"{prefix}_..."),
         locked(Path(f"{csv_file}.lock"), csv_file),
     ):
+        remove_leftovers(config)
         yield
 
 
