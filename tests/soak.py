@@ -85,7 +85,7 @@ def undisturbed(folder: Path, variant: str) -> tuple[list[dict[str, str]], bytes
 def kill(folder: Path, variant: str, kills: int, rng: random.Random, counts: Counter[str]) -> None:
     """Kill a run at random moments and go on with it, until it is done; compare."""
     expected = undisturbed(folder, variant)
-    name = f"killed_{variant}"
+    name, most = f"killed_{variant}", kills
     for path in (*folder.glob(f"*/pong_{name}.*"), *folder.glob(f"*/pong_{name}_*")):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     checkpoint = folder / f"snapshots/pong_{name}.checkpoint"
@@ -98,16 +98,18 @@ def kill(folder: Path, variant: str, kills: int, rng: random.Random, counts: Cou
             command(*arguments), cwd=folder, stderr=subprocess.PIPE, text=True
         ) as process:
             assert process.stderr is not None
+            begun = ""
             if kills > 0:
                 # Not while Python starts, which proves nothing: from when it begins on.
                 for line in process.stderr:
+                    begun += line
                     if "statistics go to" in line:
                         break
-                time.sleep(rng.uniform(0, 1.5))
+                time.sleep(rng.uniform(0, 3 / most))
                 kills -= 1
                 process.send_signal(signal.SIGKILL)
-            text = process.stderr.read()
-        if process.returncode == 0:
+            text = begun + process.stderr.read()
+        if process.returncode == 0 or "nothing is left to do" in text:  # killed on its way out
             break
         if process.returncode != -signal.SIGKILL:
             raise Failure(f"{' '.join(arguments)}: status {process.returncode}: {text}")

@@ -449,6 +449,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         replay_size=300_000,
         n_step=5,
         dueling=True,
+        prioritized=True,
         optimizer="adam",
         learning_rate=2.5e-4,
         learning_rate_schedule="linear",
