@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from simple_dqn import build, training
+from simple_dqn import build, resuming
 from simple_dqn.main import main
 from simple_dqn.progress import Progress
 from simple_dqn.statistics import TIME_COLUMNS
@@ -93,7 +93,7 @@ def test_without_a_seed_the_record_tells_the_one_drawn(in_tmp):
 def test_resume_goes_on_with_the_right_counters(trained, monkeypatch):
     built = []
     real = build.build
-    monkeypatch.setattr(training, "build", lambda *a, **k: built.append(real(*a, **k)) or built[-1])
+    monkeypatch.setattr(resuming, "build", lambda *a, **k: built.append(real(*a, **k)) or built[-1])
     loaded = {}
     real_load = build.DeepQNetwork.load_training_state
     monkeypatch.setattr(

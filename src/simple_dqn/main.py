@@ -113,7 +113,7 @@ def run_command(
         else:
             train(positionals["game"], positionals["label"], given, command_line)
     elif command == "resume":
-        from simple_dqn.training import resume
+        from simple_dqn.resuming import resume
 
         resume(positionals["run"], given, command_line)
     elif command == "test":

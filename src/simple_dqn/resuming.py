@@ -1,0 +1,156 @@
+"""Resuming: the command resume, a run from where it was left.
+
+From a checkpoint it goes on exactly. Where only a snapshot is left it goes on as the original did:
+weights, optimiser and counters as they were, the replay memory filled anew.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+from simple_dqn import training
+from simple_dqn.build import announce, build, go_on, show_and_record
+from simple_dqn.checkpoint import Checkpoint
+from simple_dqn.checkpointer import Origin, load_state, read_origin
+from simple_dqn.errors import UsageError
+from simple_dqn.files import set_aside
+from simple_dqn.games import find_snapshots_game
+from simple_dqn.resolve import changes, resolve
+from simple_dqn.results import (
+    checkpoint_path,
+    csv_of,
+    keep_best,
+    last_snapshot,
+    read_records,
+    require_places,
+    set_later_aside,
+    write_record,
+)
+from simple_dqn.snapshot import Snapshot, load_snapshot, load_training_state, resume_path
+from simple_dqn.statistics import read_csv
+from simple_dqn.training import Given
+
+logger = logging.getLogger(__name__)
+
+
+@training.ended_by_signals()
+def resume(what: str, given: Given, command_line: list[str]) -> None:
+    """Go on with a training: from its checkpoint, or where there is none from a snapshot.
+
+    Args:
+        what: the name of a run, or a snapshot; then from the checkpoint if that comes after this
+            snapshot and before the next.
+        given, command_line: see ``train``.
+    """
+    asked, snapshot = set(given), None
+    if what.endswith(".safetensors") or Path(what).is_file():
+        snapshot = load_snapshot(Path(what))
+        prefix = snapshot.prefix
+    else:
+        prefix = what.rstrip("/").removesuffix(".checkpoint")
+        prefix = prefix if "/" in prefix else f"snapshots/{prefix}"
+    given["save_weights_prefix"] = given.get("save_weights_prefix", prefix)
+    given.setdefault("csv_file", csv_of(given["save_weights_prefix"]))
+    checkpoint = Checkpoint(Path(f"{prefix}.checkpoint"))
+    if checkpoint.path.exists():
+        origin = read_origin(checkpoint)
+        if snapshot is None or snapshot.epoch == origin.snapshot_epoch:
+            for option, was in origin.asked_for.items():
+                if was and option not in asked:
+                    without = "" if option == "csv_file" else f", or --{option} '' to go on without"
+                    raise UsageError(f"this run had --{option} {was}: give it again{without}")
+            resume_exactly(checkpoint, origin, given, command_line)
+            return
+        logger.warning(
+            "'%s' is of epoch %d, and its run can go on exactly in epoch %d: resume.sh %s",
+            what, snapshot.epoch, origin.epoch, Path(prefix).name,
+        )  # fmt: skip
+    if snapshot is None:
+        latest = last_snapshot(prefix)
+        if latest is None:
+            raise UsageError(f"there is no run '{what}': no {checkpoint.path}, no {prefix}_<epoch>")
+        snapshot = load_snapshot(latest)
+    resume_from_snapshot(snapshot, given, command_line)
+
+
+def resume_exactly(
+    checkpoint: Checkpoint, origin: Origin, given: Given, command_line: list[str]
+) -> None:
+    """Go on with a training as if it had never been interrupted."""
+    config = resolve({**given, "start_epoch": origin.start_epoch}, origin.config)
+    last = origin.epoch, origin.phase
+    rows = read_csv(Path(config.run.csv_file)) if Path(config.run.csv_file).exists() else []
+    whole = any((int(row["epoch"]), row["phase"]) == last for row in rows)
+    # A run may have died between its last checkpoint and what comes out at the end.
+    if origin.finished and config.run.epochs <= origin.epoch and whole:
+        with training.alone(config):
+            keep_best(config)
+        raise UsageError(
+            f"the run of '{checkpoint.folder}' is at the end of its {origin.epoch} epochs: "
+            f"nothing is left to do; give more --epochs"
+        )
+    require_places(config)
+    game, rom = find_snapshots_game(origin, given.get("environment", ""))
+    records = read_records(config, game, origin.config.get("random_seed"))
+    with training.alone(config), build(config, game, rom) as run:
+        load_state(run, checkpoint, origin.state)
+        if checkpoint.folder != checkpoint_path(config):  # under another name: leave that one
+            checkpoint = Checkpoint(checkpoint_path(config))
+        show_and_record(run)
+        before = origin.epoch + origin.refill, "train" if origin.refill else origin.phase
+        outputs, _ = training.open_outputs(config, keep_before=before, drop_others=True)
+        write_record(config, game, rom, command_line, records)
+        announce(run)
+        logger.info(
+            "going on exactly, in epoch %d %s after %d steps", origin.epoch, origin.phase,
+            run.agent.rounds * run.agent.environment.num_envs,
+        )  # fmt: skip
+        latest = last_snapshot(config.run.save_weights_prefix)
+        training.run_phases(run, checkpoint, outputs, origin.refill, latest)
+
+
+def resume_from_snapshot(snapshot: Snapshot, given: Given, command_line: list[str]) -> None:
+    """Go on with a training at the epoch after a snapshot's, with a replay memory filled anew."""
+    path, state = snapshot.path, load_training_state(snapshot)
+    given["start_epoch"] = snapshot.epoch
+    config = resolve(given, snapshot.config)
+    if config.run.epochs <= snapshot.epoch:
+        raise UsageError(
+            f"'{path}' is of epoch {snapshot.epoch} and --epochs is {config.run.epochs}: "
+            f"nothing is left to do; give more --epochs"
+        )
+    require_places(config)
+    game, rom = find_snapshots_game(snapshot, given.get("environment", ""))
+    records = read_records(config, game, snapshot.config.get("random_seed"))
+    with training.alone(config), build(config, game, rom) as run:
+        go_on(run, snapshot)
+        changed = any(changes(given, snapshot.config, o) for o in ("optimizer", "rmsprop_centered"))
+        if state is not None:
+            kept = {n: t for n, t in state.items() if not changed or n.startswith("target.")}
+            run.network.load_training_state(kept)
+        training.fill_memory(run)
+        show_and_record(run)
+
+        if not Path(config.run.csv_file).exists():
+            logger.warning("there is no %s to go on with: it begins here", config.run.csv_file)
+        outputs, total_time = training.open_outputs(
+            config, keep_before=(snapshot.epoch + 1, "train")
+        )
+        run.statistics.start_time = time.perf_counter() - total_time
+        announce(run)
+        if state is None or changed:
+            why = "another optimiser" if changed else f"there is no {resume_path(path)}"
+            logger.warning("%s: the optimiser starts afresh", why)
+        set_later_aside(config)
+        checkpoint = Checkpoint(checkpoint_path(config))
+        if checkpoint.folder.exists():
+            logger.warning("%s is now %s", checkpoint.folder, set_aside(checkpoint.folder))
+        write_record(config, game, rom, command_line, records)
+        if config.run.random_steps and not config.run.offline:
+            logger.info(
+                "a snapshot holds no games, no generators and no replay memory: refilling it with "
+                "%d steps at the current ε", config.run.random_steps,
+            )  # fmt: skip
+        training.run_phases(run, checkpoint, outputs, refill=True, latest=path)
