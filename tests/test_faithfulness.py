@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from simple_dqn.config import PRESETS
+from simple_dqn.presets import PRESETS
 from simple_dqn.resolve import resolve
 
 ROOT = Path(__file__).parent.parent

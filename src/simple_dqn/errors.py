@@ -1,4 +1,4 @@
-"""The exceptions that a user is meant to read."""
+"""The exceptions that a user is meant to read, and how."""
 
 from signal import Signals
 
@@ -12,7 +12,7 @@ class UsageError(Exception):
 
 
 class Interrupted(Exception):
-    """A run was left between two of its steps, as a signal asked for.
+    """A run was left, or did not come to begin, as a signal asked for.
 
     Args:
         signal: which.
@@ -22,3 +22,9 @@ class Interrupted(Exception):
     def __init__(self, signal: Signals, advice: str = "") -> None:
         super().__init__(advice)
         self.signal = signal
+
+
+def refusal(error: OSError) -> str:
+    """Return what the system would not do, and with which file."""
+    place = f" '{error.filename}'" if error.filename else ""
+    return f"{error.strerror or error}{place}"

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from simple_dqn import __version__
 from simple_dqn.cli import COMMANDS, FROM, parse, top_level_help
-from simple_dqn.config import PROFILE_DEFAULTS
-from simple_dqn.errors import Interrupted, UsageError
+from simple_dqn.errors import Interrupted, UsageError, refusal
+from simple_dqn.presets import PROFILE_DEFAULTS
 from simple_dqn.resolve import check, resolve
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``simple-dqn COMMAND ...`` and return its exit status.
 
     0: done. 2: something that the user gave cannot be used, or the disk refused; one line on
-    stderr says what. 130: interrupted from the keyboard, 143: by SIGTERM.
+    stderr says what. 130: interrupted from the keyboard, 143: by SIGTERM,
+    129: by a terminal that was closed.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     command, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
@@ -84,8 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:  # a full disk, a vanished folder: what was written before stays whole
-        place = f" '{error.filename}'" if error.filename else ""
-        print(f"simple-dqn: {error.strerror or error}{place}", file=sys.stderr)
+        print(f"simple-dqn: {refusal(error)}", file=sys.stderr)
         return 2
     except Interrupted as error:
         print(f"simple-dqn: interrupted{error}", file=sys.stderr)

@@ -9,15 +9,9 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from simple_dqn.config import (
-    DEEPMIND_EPSILON,
-    OPTIMIZER_EPSILON,
-    PATHS,
-    PRESETS,
-    Config,
-    options,
-)
+from simple_dqn.config import DEEPMIND_EPSILON, OPTIMIZER_EPSILON, PATHS, Config, options
 from simple_dqn.errors import UsageError
+from simple_dqn.presets import PRESETS
 
 
 def resolve(given: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> Config:

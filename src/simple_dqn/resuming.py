@@ -81,7 +81,8 @@ def resume_exactly(
     """Go on with a training as if it had never been interrupted."""
     config = resolve({**given, "start_epoch": origin.start_epoch}, origin.config)
     last = origin.epoch, origin.phase
-    rows = read_csv(Path(config.run.csv_file)) if Path(config.run.csv_file).exists() else []
+    csv_file = Path(config.run.csv_file)
+    rows = read_csv(csv_file) if csv_file.exists() else []
     whole = any((int(row["epoch"]), row["phase"]) == last for row in rows)
     # A run may have died between its last checkpoint and what comes out at the end.
     if origin.finished and config.run.epochs <= origin.epoch and whole:

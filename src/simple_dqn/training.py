@@ -13,17 +13,11 @@ from types import FrameType
 from typing import Any
 
 from simple_dqn.acceleration import accelerate
-from simple_dqn.build import (
-    Run,
-    announce,
-    build,
-    load_weights,
-    show_and_record,
-)
+from simple_dqn.build import Run, announce, build, load_weights, show_and_record
 from simple_dqn.checkpoint import Checkpoint
 from simple_dqn.checkpointer import Checkpointer
 from simple_dqn.config import PLACES, Config
-from simple_dqn.errors import Interrupted, UsageError
+from simple_dqn.errors import Interrupted, UsageError, refusal
 from simple_dqn.experience import load_experience
 from simple_dqn.files import locked
 from simple_dqn.games import find_game, find_preset
@@ -31,6 +25,7 @@ from simple_dqn.resolve import interval, resolve
 from simple_dqn.results import (
     best_path,
     checkpoint_path,
+    csv_of,
     differences,
     file_name,
     keep_best,
@@ -43,11 +38,7 @@ from simple_dqn.results import (
     snapshot_files,
     write_record,
 )
-from simple_dqn.snapshot import (
-    Snapshot,
-    load_snapshot,
-    save_snapshot,
-)
+from simple_dqn.snapshot import Snapshot, load_snapshot, save_snapshot
 from simple_dqn.statistics import CSVFile, Row, TensorBoard
 
 logger = logging.getLogger(__name__)
@@ -97,7 +88,7 @@ def train(
     if "preset" not in given and base is None:
         given["preset"] = find_preset(kind, game)
     if not given.get("play_games"):  # playing writes nothing unless it is told to
-        given.setdefault("csv_file", f"results/{stem}.csv")
+        given.setdefault("csv_file", csv_of(stem))
         given.setdefault("save_weights_prefix", f"snapshots/{stem}")
     config = resolve(given, base)
 
@@ -291,9 +282,7 @@ def run_phases(
             f"try a smaller --learning_rate"
         ) from None
     except OSError as error:
-        place = f" '{error.filename}'" if error.filename else ""
-        goes_on = advice(checkpoint, latest)
-        raise UsageError(f"{error.strerror or error}{place}{goes_on}") from None
+        raise UsageError(f"{refusal(error)}{advice(checkpoint, latest)}") from None
     except Interrupted as error:
         raise Interrupted(error.signal, advice(checkpoint, latest)) from None
     except KeyboardInterrupt:

@@ -6,19 +6,13 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from simple_dqn.build import (
-    Run,
-    announce,
-    build,
-    go_on,
-    show_and_record,
-    title,
-)
-from simple_dqn.config import PLAY_DEFAULTS, Config
+from simple_dqn.build import Run, announce, build, go_on, show_and_record, title
+from simple_dqn.config import Config
 from simple_dqn.errors import UsageError
 from simple_dqn.experience import save_experience
 from simple_dqn.files import require_writable
 from simple_dqn.games import find_game, find_snapshots_game
+from simple_dqn.presets import PLAY_DEFAULTS
 from simple_dqn.resolve import resolve
 from simple_dqn.snapshot import Snapshot, load_snapshot
 from simple_dqn.watch.display import open_display, signals_unwind
