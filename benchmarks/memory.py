@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from pathlib import Path
 
 import numpy as np
@@ -45,17 +44,11 @@ def main() -> None:
         if step == 1_000:
             figures["after 1000 steps"] = process.memory_info().rss - before
     figures["full"] = process.memory_info().rss - before
-    start = time.perf_counter()
-    for _ in range(1_000):
-        memory.sample(32)
-    milliseconds = time.perf_counter() - start
 
     print(f"replay memory of {args.replay_size} screens of 84x84, {memory.count} transitions held")
     for what, size in figures.items():
         print(f"{what:20}{size / 1e9:8.3f} GB resident")
-    print(f"{'a sample of 32':20}{milliseconds:8.3f} ms")
     if args.json:
-        figures = {**figures, "sample_milliseconds": milliseconds}
         args.json.write_text(json.dumps(figures, indent=2) + "\n")
 
 

@@ -2,13 +2,14 @@
 
     python benchmarks/peers.py [--game breakout] [--rounds 3] [--phases train test] [--json FILE]
 
-Stable-Baselines3, Tianshou and a plain PyTorch loop do the work that we do: one game with frame
+Stable-Baselines3, Tianshou and a plain PyTorch loop do the work of our preset ``nature``: frame
 skip 4, the network of the Nature paper, batches of 32, an update each 4 steps, ε .1, float32 on the
-CPU with PyTorch's own choice of threads. In evaluation each plays in the way its documentation
-shows; where that allows several games at a time, the fastest way counts and is named below the
-table. Each figure comes from a process of its own, all take turns over the rounds, and medians and
-their ratios count, not single figures. A ratio is to the fastest peer; that over the rounds is to
-the fastest peer of the same round.
+CPU with PyTorch's own choice of threads. The preset ``fast`` learns as many samples a step, but
+with a narrow network; ``whole network`` is its way of learning with all filters and units. Each
+peer plays in the ways its documentation shows; where that allows several games at a time, the
+fastest way counts and is named below the table. Each figure comes from a process of its own, all
+take turns over the rounds, and medians and their ratios count, not single figures. A ratio is to
+the fastest peer; that over the rounds is to the fastest peer of the same round.
 
 The peers are no dependencies of the project: nothing in src imports them, pyproject.toml names none
 of them, and they live in an environment of their own, benchmarks/.venv, made on first use from the

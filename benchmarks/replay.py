@@ -46,10 +46,11 @@ def measure(kind: Any, size: int) -> dict[str, float]:
     reward = np.zeros(1, np.float32)
     times: dict[str, list[float]] = {"sample": [], "update_priorities": [], "add": []}
     for _ in range(ROUNDS):
+        errors = torch.rand(BATCH)
         start = time.perf_counter()
         batch = memory.sample(BATCH)
         sampled = time.perf_counter()
-        memory.update_priorities(batch.indices, torch.rand(BATCH))
+        memory.update_priorities(batch.indices, errors)
         updated = time.perf_counter()
         for _ in range(STEPS):
             memory.add(zero, reward, screen, false)

@@ -59,6 +59,8 @@ def fill(memory: Any) -> None:
     memory.starts[:, ::200] = True
     memory.filled[:] = memory.slots
     memory.start_count = int(memory.starts.sum())
+    if hasattr(memory, "tree"):  # of priorities
+        memory.tree.set_all(np.where(memory.starts, 0.0, 1.0).ravel())
 
 
 def measure(game: str, options: list[str]) -> float:

@@ -4,14 +4,16 @@
 
 Every measurement is a process of its own, so that peak memory is the phase's; the phases alternate
 over the rounds, and the median counts. Training runs at ε .1, where nearly every step asks the
-network, with a replay memory of the full size of which only the written part is resident. OPTIONS
-are any of ``simple-dqn train``, such as ``--preset fast`` or ``--datatype bfloat16``.
+network, with a replay memory of the full size of which only the written part is resident; the peak
+is that of the main process, without those that play games. OPTIONS are any of ``simple-dqn train``,
+such as ``--preset fast`` or ``--datatype bfloat16``.
 
 The time of a step is split into the emulator with its preprocessing, prediction, sampling, update
 and all else. Its floor, measured in the same process, is the arithmetic of prediction and update at
-the speed of one large matrix product, and the bare emulator's frames: no program can be faster that
-does this work in these threads. Where work overlaps, in games that processes play and on a GPU,
-the split tells what the main process waited for; frames count in the floor as shared out evenly.
+the speed of one large float32 matrix product, and the bare emulator's frames, one after the other:
+no program can be faster that does this work in float32 in these threads. Where work overlaps, in
+games that processes play and on a GPU, the split tells what the main process waited for, frames
+count in the floor as shared out evenly, and the floor is a yardstick, no bound.
 """
 
 from __future__ import annotations

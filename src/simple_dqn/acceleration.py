@@ -135,12 +135,17 @@ class GraphedTrain:
         if self.graph is None:  # capturing counts the update, but only the replay does it
             self.network.optimizer.zero_grad(set_to_none=True)  # the graph makes its own
             counts = self.network.weight_updates, self.network._cost_updates
+            stream = torch.cuda.current_stream()
             try:
                 self.graph = torch.cuda.CUDAGraph()
                 with torch.cuda.graph(self.graph):
                     self.errors = self.plain(self._batch())
             except RuntimeError as error:
-                logger.info("updates run without a CUDA graph: %s", first_line(error))
+                # What went wrong first is behind the failure to end the capture, which also leaves
+                # its stream the current one.
+                cause = error.__context__ if isinstance(error.__context__, Exception) else error
+                logger.info("updates run without a CUDA graph: %s", first_line(cause))
+                torch.cuda.set_stream(stream)
                 self.network.weight_updates, self.network._cost_updates = counts
                 self.network.optimizer.zero_grad(set_to_none=True)
                 self.network.train = self.plain  # type: ignore[method-assign, assignment]
