@@ -20,7 +20,7 @@ from simple_dqn import statistics, training
 from simple_dqn.agent import Callback
 from simple_dqn.build import build
 from simple_dqn.checkpoint import Checkpoint, _without_arrays
-from simple_dqn.files import save_tensors
+from simple_dqn.files import load_tensors, save_tensors
 from simple_dqn.games import find_game
 from simple_dqn.main import main
 from simple_dqn.replay_memory import ReplayMemory
@@ -379,7 +379,7 @@ def test_what_a_run_was_given_goes_on_or_is_asked_for(in_tmp, capsys):
     assert not Path("results").exists()
 
 
-def test_a_copy_under_another_name_leaves_the_run_alone(in_tmp):
+def test_a_copy_under_another_name_leaves_the_run_alone(in_tmp, capsys):
     assert main(["train", "pong", "x", *RUN, "--epochs", "1"]) == 0
     folder = Path("snapshots/pong_x.checkpoint")
     before = {path: path.read_bytes() for path in [*folder.iterdir(), Path("results/pong_x.csv")]}
@@ -388,6 +388,11 @@ def test_a_copy_under_another_name_leaves_the_run_alone(in_tmp):
     assert before == {path: path.read_bytes() for path in before}
     assert set(before) == {*folder.iterdir(), Path("results/pong_x.csv")}
     assert main(["resume", "fork", "--epochs", "3"]) == 0
+    assert main(["resume", "pong_x", "--epochs", "2", *fork]) == 2  # now it is another run's
+    assert "'results/fork.csv' exists" in capsys.readouterr().err
+    same = ["--save_weights_prefix", str(folder.with_suffix("").resolve())]
+    csv_file = ["--csv_file", "results/pong_x.csv"]
+    assert main(["resume", "pong_x", "--epochs", "2", *same, *csv_file]) == 0
 
 
 def test_a_training_state_without_its_snapshot_is_passed_over(in_tmp, capsys):
@@ -425,6 +430,117 @@ def test_a_callback_of_the_users_goes_on(in_tmp):
     assert Path("rounds").read_text() == whole
 
 
+def test_a_callback_of_the_users_hears_every_round_once(in_tmp, monkeypatch):
+    """Also of the one that a checkpoint in the middle of a phase is of."""
+    own = ["--callback", f"{__name__}:Counts"]
+    assert main(["train", "pong", "whole", *RUN, *own]) == 0
+    whole = Path("rounds").read_text()
+    made = training.run_phases
+
+    def mortal(run, *args, **kwargs):
+        run.agent.callbacks.append(DiesAt(130))
+        made(run, *args, **kwargs)
+
+    monkeypatch.setattr(training, "run_phases", mortal)
+    with pytest.raises(Died):
+        main(["train", "pong", "x", *RUN, *own])
+    monkeypatch.undo()
+    os.chdir(in_tmp)
+    assert main(["resume", "pong_x", *own]) == 0
+    assert Path("rounds").read_text() == whole
+
+
+def test_a_full_disk_is_not_kept_full(tmp_path, monkeypatch):
+    memory, checkpoint = saved(tmp_path)
+    play_on(memory, 10)
+    checkpoint.save(dict(memory=memory.state_dict()), memory)
+    before = {path: path.read_bytes() for path in checkpoint.folder.iterdir()}
+    play_on(memory, 20)
+
+    def full(path, *args):
+        if path == checkpoint.path:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return save_tensors(path, *args)
+
+    monkeypatch.setattr("simple_dqn.checkpoint.save_tensors", full)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoint.save(dict(memory=memory.state_dict()), memory)
+    assert before == {path: path.read_bytes() for path in checkpoint.folder.iterdir()}
+
+
+def test_a_last_snapshot_that_never_came_comes_at_the_next_start(in_tmp, capsys):
+    """Without tests the last checkpoint and the last row come before the last snapshot."""
+    assert main(["train", "pong", "x", *RUN, "--test_steps", "0"]) == 0
+    path = Path("snapshots/pong_x_2.safetensors")
+    expected = path.read_bytes()
+    path.unlink()
+    assert main(["resume", "pong_x"]) == 0
+    assert path.read_bytes() == expected
+    assert [row["phase"] for row in results("x")[0]] == ["random", "train", "train"]
+    assert main(["resume", "pong_x"]) == 2
+
+
+def test_rows_that_are_gone_cost_no_best_snapshot(in_tmp, capsys):
+    games = ["--test_frame_cap", "80"]
+    assert main(["train", "pong", "x", *RUN, *games]) == 0
+    best = Path("snapshots/pong_x_best.safetensors")
+    before = best.read_bytes()
+    shutil.rmtree("results")
+    assert main(["resume", "pong_x", "--epochs", "3"]) == 0
+    assert "there is no results/pong_x.csv to go on with: it begins here" in capsys.readouterr().err
+    assert best.with_name(f"{best.name}.bak").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("option", "line"),
+    [
+        (["--epochs", "1"], "the run is in epoch 2 already"),
+        (["--load_experience", "a.experience"], "the checkpoint holds the whole replay memory"),
+    ],
+)
+def test_what_a_checkpoint_cannot_take_in_is_refused(in_tmp, capsys, option, line):
+    assert main(["train", "pong", "x", *RUN]) == 0
+    rows = Path("results/pong_x.csv").read_bytes()
+    assert main(["resume", "pong_x", *option]) == 2
+    assert line in capsys.readouterr().err
+    assert Path("results/pong_x.csv").read_bytes() == rows
+
+
+def test_a_score_that_was_reached_can_be_raised(in_tmp, capsys):
+    games = ["--test_frame_cap", "80"]
+    assert main(["train", "pong", "whole", *RUN, *games]) == 0
+    assert main(["train", "pong", "x", *RUN, *games, "--stop_at", "-100"]) == 0
+    assert len(results("whole")[0]) > len(Path("results/pong_x.csv").read_text().splitlines()) - 1
+    assert main(["resume", "pong_x", "--stop_at", "100"]) == 0
+    assert "going on exactly" in capsys.readouterr().err
+    assert results("x") == results("whole")
+
+
+def test_a_strangers_checkpoint_names_no_code_and_no_file(in_tmp, capsys):
+    assert main(["train", "pong", "x", *RUN, "--epochs", "1"]) == 0
+    Path("precious").write_text("precious")
+    checkpoint = Checkpoint(Path("snapshots/pong_x.checkpoint"))
+    state = checkpoint.load()
+    state["config"] |= {"callback": "evil:X", "tensorboard": "board", "record_screen_path": "p"}
+    tensors = {}
+    tree = _without_arrays(state, "", tensors)
+    save_tensors(checkpoint.path, "checkpoint", tensors, dict(tree=tree))
+    assert main(["resume", "pong_x", "--epochs", "2"]) == 0
+    assert not Path("board").exists()
+    assert not Path("p").exists()
+
+    snapshot = Path("snapshots/pong_x_1.safetensors")
+    weights, metadata = load_tensors(snapshot, "snapshot")
+    metadata["config"] |= {
+        "callback": "evil:X", "csv_file": "precious", "overwrite": True,
+        "save_experience": "precious", "video_file": "precious",
+    }  # fmt: skip
+    save_tensors(snapshot, "snapshot", weights, metadata)
+    capsys.readouterr()
+    assert main(["test", str(snapshot), "--test_steps", "40"]) == 0
+    assert Path("precious").read_text() == "precious"
+
+
 HOSTILE = {
     "negative": ("agent", "rounds", -1),
     "huge": ("agent", "total_train_steps", 10**400),
@@ -432,6 +548,8 @@ HOSTILE = {
     "no number": ("agent", "rounds", 1.5),
     "lanes": ("statistics", "scores", np.zeros(7)),
     "states": ("statistics", "validation_states", np.zeros((5, 4, 4, 4), np.uint8)),
+    "no states": ("statistics", "validation_states", np.zeros((0, 4, 36, 36), np.uint8)),
+    "no end of states": ("statistics", "validation_states", np.zeros((10**12, 0), np.uint8)),
     "steps": ("statistics", "steps", -3),
     "epoch": ("statistics", "epoch", -3),
     "updates": ("network", "weight_updates", None),

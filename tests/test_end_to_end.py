@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -176,6 +177,10 @@ def test_a_second_run_never_overwrites_the_first(trained, capsys):
     assert main(["train", "pong", *SMALL]) == 2  # its snapshots are still there
     Path("elsewhere.csv").rename("results/pong.csv")
     assert Path("results/pong.csv").read_bytes() == before
+    shutil.copy("snapshots/pong_2.safetensors", "snapshots/pong_kept_best.safetensors")
+    capsys.readouterr()
+    assert main(["train", "pong", "kept", *SMALL]) == 2
+    assert "'snapshots/pong_kept_best.safetensors' exists" in capsys.readouterr().err
     run("train", "pong", *SMALL, "--overwrite", "--epochs", 1)
     assert len(rows()) == 3
     assert not Path("snapshots/pong_2.safetensors").exists()
@@ -366,6 +371,45 @@ def test_an_interrupted_training_says_how_to_go_on(trained, capsys, monkeypatch)
     assert capsys.readouterr().err.endswith("resume.sh snapshots/pong_2.safetensors goes on\n")
 
 
+def test_a_run_beside_its_results_is_found_again(in_tmp, capsys, monkeypatch):
+    """Without folders; and what it left half-written is removed."""
+    here = ["--save_weights_prefix", "mine", "--csv_file", "mine.csv", "--random_seed", 1]
+    test = build.Agent.test
+
+    def interrupted(self, *arguments):
+        raise KeyboardInterrupt
+
+    run("train", "pong", *SMALL[:-1], *here)  # with checkpoints
+    leftovers = [".mine_2.resume.77.tmp", ".mine.csv.77.tmp", ".mine.json.77.tmp"]
+    for name in leftovers:
+        Path(name).write_text("half")
+    Path(".mine_too.csv.77.tmp").write_text("another's")
+    monkeypatch.setattr(build.Agent, "test", interrupted)
+    assert main(["resume", "./mine", "--csv_file", "mine.csv", "--epochs", "3"]) == 130
+    assert capsys.readouterr().err.endswith("interrupted; resume.sh ./mine.checkpoint goes on\n")
+    assert not any(map(os.path.exists, leftovers))
+    assert os.path.exists(".mine_too.csv.77.tmp")
+    monkeypatch.setattr(build.Agent, "test", test)
+    assert main(["resume", "./mine.checkpoint", "--csv_file", "mine.csv"]) == 0
+    assert not os.path.exists("snapshots")
+
+
+def test_weights_that_are_not_finite_make_no_snapshot(in_tmp, capsys, monkeypatch):
+    """Also where the last update of the epoch spoils them, which no loss has told yet."""
+    train = build.Agent.train
+
+    def spoil(self, *arguments):
+        train(self, *arguments)
+        if self.total_train_steps > int(SMALL[SMALL.index("--train_steps") + 1]):
+            next(self.network.network.parameters()).data[0] = math.inf
+
+    monkeypatch.setattr(build.Agent, "train", spoil)
+    assert main(["train", "pong", *map(str, SMALL), "--no_checkpoint"]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "the last good snapshot is snapshots/pong_1.safetensors" in line
+    assert not Path("snapshots/pong_2.safetensors").exists()
+
+
 def test_no_window_without_a_screen(in_tmp, capsys, monkeypatch):
     monkeypatch.setattr(sys, "platform", "linux")
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
@@ -507,7 +551,8 @@ def test_a_record_alone_repeats_its_run(in_tmp, capsys):
 
 
 def test_records_that_cannot_be_repeated_are_refused(in_tmp, capsys):
-    record = {"game": "pong", "config": {"environment": "ale", "random_seed": 1}}
+    config = {"environment": "ale", "random_seed": 1}
+    record = {"game": "pong", "command_line": ["simple-dqn", "train", "pong"], "config": config}
 
     def refused(content, expected, *options):
         Path("r.json").write_text(content if isinstance(content, str) else json.dumps(content))
@@ -528,6 +573,7 @@ def test_records_that_cannot_be_repeated_are_refused(in_tmp, capsys):
     evil = changed(environment="auto")
     evil["runs"][0]["game"] = "evil:Foo-v0"
     refused(evil, "--environment gym allows to import the module evil")
+    refused({"runs": [{**record, "command_line": ["simple-dqn", "resume"]}]}, "begins with resume")
     refused(changed(gamma=1), "gamma")
     refused(changed(batch_size="many"), "batch_size")
     refused(changed(batch_size=-1), "batch_size")

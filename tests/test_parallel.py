@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -114,6 +115,28 @@ def test_a_worker_that_dies_is_told_and_none_outlives_its_environment():
     env.close()
     assert not any(map(alive, pids))
     env.close()  # twice is no error
+
+
+def test_the_first_workers_of_a_process_do_not_hear_signals_either(tmp_path):
+    """Python's own helper, which starts with them, would let them hear SIGINT and SIGTERM."""
+    script = """if True:
+        import os, signal
+        import numpy as np
+        from simple_dqn.parallel import ParallelEnvironment
+        from tests.test_parallel import Fragile
+
+        if __name__ == "__main__":
+            env = ParallelEnvironment(Fragile, 2, np.random.SeedSequence(0), 2)
+            env.restart()
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                os.kill(env.processes[0].pid, number)
+            assert env.act(np.zeros(2, int)).rewards.tolist() == [1, 1]
+            env.close()
+    """
+    path = tmp_path / "first.py"
+    path.write_text(script)
+    root = str(Path(__file__).parents[1])
+    subprocess.run([sys.executable, path], check=True, env={**os.environ, "PYTHONPATH": root})
 
 
 class Forgetful(Fragile):

@@ -65,12 +65,16 @@ class Checkpoint:
 
     def save(self, state: State, memory: ReplayMemory) -> None:
         """Write ``state``, a tree (see ``state``), and what is new in the replay memory."""
-        chunks = self._with_new_slots(memory)
-        tensors: dict[str, torch.Tensor] = {}
-        tree = _without_arrays(dict(state, chunks=chunks), "", tensors)
-        save_tensors(self.path, RUN, tensors, dict(tree=tree))
-        self.chunks = chunks
-        self._remove_all_but({RUN_FILE, *(_name(chunk["number"]) for chunk in chunks)})
+        try:
+            chunks = self._with_new_slots(memory)
+            tensors: dict[str, torch.Tensor] = {}
+            tree = _without_arrays(dict(state, chunks=chunks), "", tensors)
+            save_tensors(self.path, RUN, tensors, dict(tree=tree))
+            self.chunks = chunks
+        except OSError:  # what was written so far is not to keep a full disk full
+            self._remove_others()
+            raise
+        self._remove_others()
 
     def _with_new_slots(self, memory: ReplayMemory) -> list[State]:
         """Write the slots that are new; return the files that all slots in use are in."""
@@ -158,14 +162,19 @@ class Checkpoint:
 
     def remove(self) -> None:
         """Remove it from the disk, and the folder unless somebody has put something else there."""
-        if self.folder.is_dir():
-            self.path.unlink(missing_ok=True)
-            self._remove_all_but(set())
-            with contextlib.suppress(OSError):
-                self.folder.rmdir()
+        self.path.unlink(missing_ok=True)
+        self._remove_all_but(set())
+        with contextlib.suppress(OSError):
+            self.folder.rmdir()
+
+    def _remove_others(self) -> None:
+        """Remove all files of ours but those of the last checkpoint."""
+        self._remove_all_but({RUN_FILE, *(_name(chunk["number"]) for chunk in self.chunks)})
 
     def _remove_all_but(self, names: set[str]) -> None:
         """Remove our files that no longer count, and those that a crash left half-written."""
+        if not self.folder.is_dir():
+            return
         for path in self.folder.iterdir():
             if path.name not in names and OURS.fullmatch(path.name):
                 with contextlib.suppress(OSError):  # the checkpoint is whole all the same

@@ -19,8 +19,8 @@ import torch
 
 from simple_dqn.agent import Agent, Callback
 from simple_dqn.checkpoint import Checkpoint
-from simple_dqn.config import PLACES
-from simple_dqn.errors import Interrupted, UsageError
+from simple_dqn.config import without_places
+from simple_dqn.errors import Interrupted, UsageError, refusal
 from simple_dqn.results import csv_of
 from simple_dqn.state import MISFITS, State, counted, typed
 
@@ -42,8 +42,11 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class Checkpointer(Callback):
     """Writes checkpoints of a run.
 
+    It is to be the agent's last callback: what is kept of the others has heard of the round. Of the
+    end of a phase it is to be told first, by ``before_phase_end``: before the phase is counted.
+
     Args:
-        run: what to keep; the callback is to be its agent's first.
+        run: what to keep.
         checkpoint: where.
         seconds, steps: from one to the next, of which one is 0; both 0 for none.
         refill: see ``training.run_phases``.
@@ -76,13 +79,19 @@ class Checkpointer(Callback):
         if self.stop:
             raise Interrupted(self.stop)
 
-    def on_phase_end(self, agent: Agent) -> None:
-        """Write one at the end of the run, so that it can go on with more epochs."""
+    @property
+    def before_phase_end(self) -> Callback:
+        """A callback that is to be the agent's first."""
+        return _BeforePhaseEnd(self)
+
+    def phase_ends(self, agent: Agent) -> None:
+        """Write one where the run may be at its end, so that it can go on with more epochs."""
         options = self.run.config.run
         last = "test" if options.test_steps else "train"
-        at_the_end = agent.phase == last and self.run.statistics.epoch == options.epochs
-        if at_the_end and (self.seconds or self.steps):
-            self.save(finished=True)
+        finished = self.run.statistics.epoch == options.epochs
+        may_stop = options.stop_at != type(options).stop_at  # the score is not known yet
+        if agent.phase == last and (finished or may_stop) and (self.seconds or self.steps):
+            self.save(finished)
 
     def save(self, finished: bool = False) -> None:
         """Write a checkpoint of now. Where that fails the run goes on, and the last one stays.
@@ -101,9 +110,11 @@ class Checkpointer(Callback):
             refill = self.refill and self.run.agent.phase == "random"
             state = dict(state_of(self.run), refill=refill, finished=finished)
             self.checkpoint.save(state, memory)
+        except ChildProcessError:  # no fault of the disk's: a game is lost
+            raise
         except OSError as error:
             logger.warning(
-                "no checkpoint: %s '%s'; %s", error.strerror, error.filename,
+                "no checkpoint: %s; %s", refusal(error),
                 "the one before stays" if self.checkpoint.path.exists() else "there is none yet",
             )  # fmt: skip
         self.last_time = time.monotonic()
@@ -127,16 +138,24 @@ class Checkpointer(Callback):
                 signal.signal(number, handler)
 
 
+class _BeforePhaseEnd(Callback):
+    def __init__(self, checkpointer: Checkpointer) -> None:
+        self.checkpointer = checkpointer
+
+    def on_phase_end(self, agent: Agent) -> None:
+        self.checkpointer.phase_ends(agent)
+
+
 def state_of(run: Run) -> State:
     """Return the state of all that a run consists of, but for the replay memory's slots."""
     assert run.agent.memory is not None
-    config = run.config.to_dict()
+    config, device = run.config.to_dict(), run.network.device
     asked_for = {name: config[name] for name in ASKED_FOR}
     if config["csv_file"] == csv_of(config["save_weights_prefix"]):
         asked_for["csv_file"] = ""  # it goes without saying
     return dict(
         game=run.game,
-        config={name: value for name, value in config.items() if name not in PLACES},
+        config=without_places(config),
         places={name: config[name] for name in KEPT_PLACES},
         asked_for=asked_for,
         start_epoch=run.config.run.start_epoch,
@@ -146,6 +165,7 @@ def state_of(run: Run) -> State:
         statistics=run.statistics.state_dict(),
         callback=run.callback.state_dict() if run.callback else None,
         torch_generator=torch.get_rng_state(),
+        cuda_generator=torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
     )
 
 
@@ -184,7 +204,7 @@ def read_origin(checkpoint: Checkpoint) -> Origin:
             path=checkpoint.path,
             game=typed(state["game"], str),
             config={
-                **typed(state["config"], dict),
+                **without_places(typed(state["config"], dict)),
                 **{name: state["places"][name] for name in KEPT_PLACES},
             },
             asked_for={name: typed(state["asked_for"][name], str) for name in ASKED_FOR},
@@ -219,6 +239,9 @@ def load_state(run: Run, checkpoint: Checkpoint, state: State) -> None:
         run.agent.load_state_dict(state["agent"])
         run.statistics.load_state_dict(state["statistics"], run.agent)
         torch.set_rng_state(state["torch_generator"])
+        device, drawn = run.network.device, state.get("cuda_generator")  # not in older ones
+        if device.type == "cuda" and drawn is not None:
+            torch.cuda.set_rng_state(drawn, device)
     except MISFITS as error:
         raise _misfit(checkpoint, error) from None
     if run.callback and state["callback"] is not None:

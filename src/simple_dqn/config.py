@@ -427,6 +427,17 @@ PLACES = frozenset(
     }
 )
 
+
+def without_places(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return of the options what tells what a run computes, {option: value}: a snapshot's.
+
+    Files from anybody are read through this, too: no option of theirs names code to run or a file
+    to write.
+    """
+    kept = Config().to_dict().keys() - PLACES
+    return {name: value for name, value in values.items() if name in kept}
+
+
 OPTIMIZER_EPSILON = {"rmsprop": 1e-6, "adam": 1e-8, "adadelta": 1e-6, "sgd": 0.0}
 DEEPMIND_EPSILON = 0.01
 

@@ -11,8 +11,10 @@ class UsageError(Exception):
     """
 
 
-class Interrupted(Exception):
+class Interrupted(BaseException):
     """A run was left, or did not come to begin, as a signal asked for.
+
+    Like KeyboardInterrupt no Exception: nobody is to take it for a failure of what was going on.
 
     Args:
         signal: which.

@@ -34,26 +34,34 @@ def write_atomically(path: Path, data: bytes) -> None:
     if path.exists() and not path.is_file():  # /dev/null is not to become a file
         raise FileExistsError(errno.EEXIST, "is there, and is no file", str(path))
     try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _flush_folder(path.parent)
-    except OSError as error:  # a full disk tells no name
-        raise OSError(error.errno, error.strerror, str(path)) from None
+        with naming(path):
+            with open(temporary, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+            _flush_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Have an OSError of what is done meanwhile name ``path``: a full disk names no file."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
 def _flush_folder(folder: Path) -> None:
     """Have the names in a folder on the disk: a rename alone may be lost with the power."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # some file systems cannot, and need not
+    with contextlib.suppress(OSError):  # some file systems cannot, and need not
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
             os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def require_writable(folder: Path, option: str) -> None:

@@ -179,7 +179,8 @@ class NoisyLinear(nn.Linear):
     def load_noise(self, noise: list[Tensor]) -> None:
         """Set the noise to (f(ε_in), f(ε_out)), or with an empty list to none."""
         sizes = [(self.in_features,), (self.out_features,)]
-        if noise and [tuple(e.shape) for e in noise] != sizes:
+        kinds = [(size, self.weight.dtype) for size in sizes]
+        if noise and [(tuple(e.shape), e.dtype) for e in noise] != kinds:
             raise ValueError("noise of another layer")
         device = self.weight.device
         self.noise = (noise[0].to(device), noise[1].to(device)) if noise else None

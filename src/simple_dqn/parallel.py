@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 from collections.abc import Callable
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
@@ -80,7 +81,9 @@ class ParallelEnvironment(Environment):
         )
         self.observations, self.rewards, self.flags = _arrays(shared, n, shape, dtype)
         # Signals are for the process that trains, also those sent to all: the others inherit that
-        # they are blocked, and go when the pipe ends.
+        # they are blocked, and go when the pipe ends. Starting multiprocessing's own helper
+        # unblocks them, so that comes first.
+        resource_tracker.ensure_running()
         stops = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, stops)
         try:
@@ -109,7 +112,7 @@ class ParallelEnvironment(Environment):
                 self._tell(worker, "restart", chosen, lanes is None)
                 asked.append(worker)
         self._wait(asked)
-        return self.observations[slice(None) if lanes is None else lanes].copy()
+        return self.observations.copy() if lanes is None else self.observations[lanes]
 
     def follow(self, policy: Policy) -> tuple[NDArray[np.int64], Step]:
         """See Environment: the games of one process go on while the next one's lanes choose."""

@@ -44,7 +44,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from simple_dqn.state import State, fill, generator_state, load_generator_state, typed
+from simple_dqn.state import State, fill, generator_state, load_generator_state
 from simple_dqn.structures import Batch, Experience
 
 LEAST_DRAWN = 64  # slots drawn at once, so that a redraw is seldom needed
@@ -202,7 +202,6 @@ class ReplayMemory:
         return dict(
             written=self.written.copy(),
             filled=self.filled.copy(),
-            sampleable=bool(self._sampleable),
             generator=generator_state(self.rng),
         )
 
@@ -214,7 +213,7 @@ class ReplayMemory:
             raise ValueError("slots in use that were never written")
         self.cursors = self.written % self.slots
         self.start_count = int(self.starts.sum())
-        self._sampleable = typed(state["sampleable"], bool)
+        self._sampleable = False  # until ``can_sample`` has looked
         load_generator_state(self.rng, state["generator"])
 
     def sample(self, batch_size: int) -> Batch:

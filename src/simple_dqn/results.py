@@ -92,7 +92,7 @@ def require_new(config: Config) -> None:
     """Raise UsageError if an earlier run of this name has left results."""
     csv_file = Path(config.run.csv_file)
     snapshots = snapshot_files(config.run.save_weights_prefix)
-    files = (csv_file, record_path(config), *snapshots)
+    files = (csv_file, record_path(config), *snapshots, best_path(config))
     there = [path for path in (*files, checkpoint_path(config)) if path.exists()]
     if there and not config.run.overwrite:
         kept = checkpoint_path(config).exists() or snapshots
@@ -107,8 +107,8 @@ def remove_leftovers(config: Config) -> None:
     """Remove what a run of this name left half-written when it was killed; it must be alone."""
     prefix, csv_file = Path(config.run.save_weights_prefix), Path(config.run.csv_file)
     snapshots = re.escape(prefix.name) + r"_(\d+|best)\.(safetensors|resume)"
-    ours = {prefix.parent: snapshots, csv_file.parent: re.escape(csv_file.stem) + r"\.(csv|json)"}
-    for folder, names in ours.items():
+    tables = "|".join(re.escape(path.name) for path in (csv_file, record_path(config)))
+    for folder, names in ((prefix.parent, snapshots), (csv_file.parent, tables)):
         for path in folder.glob(".*.tmp"):
             if re.fullmatch(rf"\.({names})\.\d+\.tmp", path.name):
                 path.unlink(missing_ok=True)
@@ -193,9 +193,12 @@ def read_record(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         for record in records:
             typed(record["game"], str)
             typed(record["config"], dict)
-        return records[0], records[1:]
+        begins_with = typed(records[0]["command_line"], list)[1]
     except (ValueError, KeyError, TypeError, IndexError, RecursionError):
         raise UsageError(f"'{path}' is no record of a run, or is damaged") from None
+    if begins_with != "train":
+        raise UsageError(f"'{path}' begins with {begins_with}: it does not tell how the run began")
+    return records[0], records[1:]
 
 
 def differences(record: dict[str, Any], rom: Path | None) -> list[tuple[str, Any, Any]]:

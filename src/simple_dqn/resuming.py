@@ -14,21 +14,30 @@ from simple_dqn import training
 from simple_dqn.build import announce, build, go_on, show_and_record
 from simple_dqn.checkpoint import Checkpoint
 from simple_dqn.checkpointer import Origin, load_state, read_origin
+from simple_dqn.config import Config
 from simple_dqn.errors import UsageError
 from simple_dqn.files import set_aside
 from simple_dqn.games import find_snapshots_game
 from simple_dqn.resolve import changes, resolve
 from simple_dqn.results import (
+    best_path,
     checkpoint_path,
     csv_of,
     keep_best,
     last_snapshot,
     read_records,
+    require_new,
     require_places,
     set_later_aside,
     write_record,
 )
-from simple_dqn.snapshot import Snapshot, load_snapshot, load_training_state, resume_path
+from simple_dqn.snapshot import (
+    Snapshot,
+    load_snapshot,
+    load_training_state,
+    resume_path,
+    snapshot_path,
+)
 from simple_dqn.statistics import read_csv
 from simple_dqn.training import Given
 
@@ -80,10 +89,19 @@ def resume_exactly(
 ) -> None:
     """Go on with a training as if it had never been interrupted."""
     config = resolve({**given, "start_epoch": origin.start_epoch}, origin.config)
+    if given.get("load_experience"):
+        raise UsageError(
+            "--load_experience has no effect: the checkpoint holds the whole replay memory"
+        )
+    if config.run.epochs < origin.epoch:
+        raise UsageError(f"the run is in epoch {origin.epoch} already: give more --epochs")
     last = origin.epoch, origin.phase
     csv_file = Path(config.run.csv_file)
     rows = read_csv(csv_file) if csv_file.exists() else []
-    whole = any((int(row["epoch"]), row["phase"]) == last for row in rows)
+    whole = any((int(row["epoch"]), row["phase"]) == last for row in rows) and (
+        not config.run.train_steps
+        or snapshot_path(config.run.save_weights_prefix, origin.epoch).exists()
+    )
     # A run may have died between its last checkpoint and what comes out at the end.
     if origin.finished and config.run.epochs <= origin.epoch and whole:
         with training.alone(config):
@@ -93,13 +111,17 @@ def resume_exactly(
             f"nothing is left to do; give more --epochs"
         )
     require_places(config)
+    elsewhere = checkpoint.folder.resolve() != checkpoint_path(config).resolve()
+    if elsewhere:
+        require_new(config)
     game, rom = find_snapshots_game(origin, given.get("environment", ""))
     records = read_records(config, game, origin.config.get("random_seed"))
     with training.alone(config), build(config, game, rom) as run:
         load_state(run, checkpoint, origin.state)
-        if checkpoint.folder != checkpoint_path(config):  # under another name: leave that one
+        if elsewhere:  # leave that one
             checkpoint = Checkpoint(checkpoint_path(config))
         show_and_record(run)
+        miss_rows(config)
         before = origin.epoch + origin.refill, "train" if origin.refill else origin.phase
         outputs, _ = training.open_outputs(config, keep_before=before, drop_others=True)
         write_record(config, game, rom, command_line, records)
@@ -133,9 +155,7 @@ def resume_from_snapshot(snapshot: Snapshot, given: Given, command_line: list[st
             run.network.load_training_state(kept)
         training.fill_memory(run)
         show_and_record(run)
-
-        if not Path(config.run.csv_file).exists():
-            logger.warning("there is no %s to go on with: it begins here", config.run.csv_file)
+        miss_rows(config)
         outputs, total_time = training.open_outputs(
             config, keep_before=(snapshot.epoch + 1, "train")
         )
@@ -155,3 +175,11 @@ def resume_from_snapshot(snapshot: Snapshot, given: Given, command_line: list[st
                 "%d steps at the current ε", config.run.random_steps,
             )  # fmt: skip
         training.run_phases(run, checkpoint, outputs, refill=True, latest=path)
+
+
+def miss_rows(config: Config) -> None:
+    """Say so if the rows so far are gone. What was best among them stays under another name."""
+    if not Path(config.run.csv_file).exists():
+        logger.warning("there is no %s to go on with: it begins here", config.run.csv_file)
+        if best_path(config).exists():
+            logger.warning("%s is now %s", best_path(config), set_aside(best_path(config)))

@@ -8,8 +8,6 @@ from typing import Any
 from simple_dqn.agent import Agent, Callback
 from simple_dqn.structures import Step
 
-SHAPES = ("linear", "exponential")
-
 
 class Schedule(Callback):
     """Moves a number from ``start`` to ``end`` over the first ``steps`` training steps.

@@ -12,7 +12,7 @@ import hashlib
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from simple_dqn.config import PLACES, Config
+from simple_dqn.config import Config, without_places
 from simple_dqn.errors import UsageError
 from simple_dqn.files import load_tensors, save_tensors
 from simple_dqn.state import counted, typed
@@ -93,7 +93,7 @@ def save_snapshot(
             action_meanings=action_meanings,
             observation_shape=observation_shape,
             observation_dtype=observation_dtype,
-            config={k: v for k, v in config.to_dict().items() if k not in PLACES},
+            config=without_places(config.to_dict()),
             epoch=epoch,
             total_train_steps=total_train_steps,
             weight_updates=weight_updates,
@@ -120,7 +120,7 @@ def load_snapshot(path: Path) -> Snapshot:
             epoch=counted(meta["epoch"]),
             total_train_steps=counted(meta["total_train_steps"]),
             weight_updates=counted(meta["weight_updates"]),
-            config=typed(meta["config"], dict),
+            config=without_places(typed(meta["config"], dict)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"'{path}' is no Simple DQN snapshot, or is damaged ({error})") from None

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from simple_dqn.agent import Agent, Callback
 from simple_dqn.errors import UsageError
-from simple_dqn.files import set_aside, write_atomically
+from simple_dqn.files import naming, set_aside, write_atomically
 from simple_dqn.state import State, counted, fill, listed, typed
 from simple_dqn.structures import Step
 
@@ -167,11 +167,13 @@ class Statistics(Callback):
     def load_state_dict(self, state: State, agent: Agent) -> None:
         """See Callback."""
         self.epoch = counted(state["epoch"])
-        self.validation_states = None
-        if state["validation_states"] is not None:
-            count, pattern = len(state["validation_states"]), agent.buffer.states
-            self.validation_states = np.empty((count, *pattern.shape[1:]), pattern.dtype)
-            fill(self.validation_states, state["validation_states"])
+        self.validation_states = held_out = state["validation_states"]
+        if held_out is not None:
+            own = agent.buffer.states
+            if not typed(held_out, np.ndarray).size or (held_out.shape[1:], held_out.dtype) != (
+                own.shape[1:], own.dtype,
+            ):  # fmt: skip
+                raise ValueError("no states of this game")
         lanes = len(agent.active)
         self.scores, self.lengths = np.zeros(lanes), np.zeros(lanes, np.int64)
         fill(self.scores, state["scores"])
@@ -255,7 +257,7 @@ class CSVFile:
 
     def __call__(self, row: Row) -> None:
         """Append a row and make sure that it is on the disk."""
-        with open(self.path, "a", newline="") as file:
+        with naming(self.path), open(self.path, "a", newline="") as file:
             csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(row)
             file.flush()
             os.fsync(file.fileno())

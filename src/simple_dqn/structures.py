@@ -37,7 +37,8 @@ class Batch(NamedTuple):
 class Experience(NamedTuple):
     """What was played, in time: n slots of a replay memory, whose docstring tells what they hold.
 
-    The first slot is a start; what a start slot says of action, reward and end counts for nothing.
+    The first slot is a start, except in the parts that ``cut`` and ReplayMemory.read return; what a
+    start slot says of action, reward and end counts for nothing.
     """
 
     screens: NDArray[Any]  # [n, *shape]

@@ -250,9 +250,9 @@ def run_phases(
     if config.backend.acceleration:
         steps = options.epochs * options.train_steps  # the same wherever a run goes on
         accelerate(run.network, steps // config.agent.train_frequency * config.agent.train_repeat)
-    seconds, steps = (0.0, 0) if options.no_checkpoint else interval(options.checkpoint_every)
-    checkpointer = Checkpointer(run, checkpoint, seconds, steps, refill)
-    agent.callbacks.insert(0, checkpointer)  # first: at the end of a phase before it is counted
+    seconds, every = (0.0, 0) if options.no_checkpoint else interval(options.checkpoint_every)
+    checkpointer = Checkpointer(run, checkpoint, seconds, every, refill)
+    agent.callbacks = [checkpointer.before_phase_end, *agent.callbacks, checkpointer]
     first_epoch, first_phase = statistics.epoch, agent.phase or "random"
     try:
         with checkpointer.listening():
@@ -268,6 +268,7 @@ def run_phases(
                     agent.train(options.train_steps, options.offline)
                     if not math.isfinite(statistics.row["meancost"]):
                         raise FloatingPointError
+                    run.network.require_finite()
                     latest = take_snapshot(run)
                 if options.test_steps:
                     agent.test(options.test_steps)
@@ -313,6 +314,7 @@ def advice(checkpoint: Checkpoint, latest: Path | None) -> str:
     """Return how to go on with a run that was left."""
     if checkpoint.path.exists():
         folder = checkpoint.folder
-        name = folder.stem if folder.parent == Path("snapshots") else folder
+        elsewhere = folder if folder.parent.name else f"./{folder}"
+        name = folder.stem if folder.parent == Path("snapshots") else elsewhere
         return f"; resume.sh {name} goes on"
     return f"; resume.sh {latest} goes on" if latest else "; there is no snapshot of this run yet"
