@@ -77,7 +77,7 @@ def undisturbed(folder: Path, variant: str) -> tuple[list[dict[str, str]], bytes
     """Return the results of a run that nobody disturbs; it is done once."""
     name = f"whole_{variant}"
     if not (folder / f"snapshots/pong_{name}_4.safetensors").exists():
-        arguments = ["train", "pong", name, *RUN, *VARIANTS[variant]]
+        arguments = ["train", "roms/pong.bin", name, *RUN, *VARIANTS[variant]]
         subprocess.run(command(*arguments), cwd=folder, check=True, capture_output=True)
     return results(folder, name)
 
@@ -89,7 +89,7 @@ def kill(folder: Path, variant: str, kills: int, rng: random.Random, counts: Cou
     for path in (*folder.glob(f"*/pong_{name}.*"), *folder.glob(f"*/pong_{name}_*")):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     checkpoint = folder / f"snapshots/pong_{name}.checkpoint"
-    start = ["train", "pong", name, *RUN, *VARIANTS[variant], "--overwrite"]
+    start = ["train", "roms/pong.bin", name, *RUN, *VARIANTS[variant], "--overwrite"]
     while True:
         arguments = (
             ["resume", f"pong_{name}"] if (checkpoint / "run.safetensors").exists() else start
@@ -202,7 +202,7 @@ def fail_a_write(folder: Path, variant: str, rng: random.Random, counts: Counter
     for path in (*folder.glob(f"*/pong_{name}.*"), *folder.glob(f"*/pong_{name}_*")):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     error = rng.choice([errno.ENOSPC, errno.EIO])
-    start = ["train", "pong", name, *RUN, *VARIANTS[variant]]
+    start = ["train", "roms/pong.bin", name, *RUN, *VARIANTS[variant]]
     with inside(folder), failing_disk(rng.randrange(1, 700), error) as disk:
         status, text = said(start)
     while status != 0:
@@ -297,7 +297,8 @@ def originals(folder: Path) -> dict[str, tuple[Path, list[str]]]:
         "checkpoint": (checkpoint / "run.safetensors", ["resume", stem, "--epochs", "5"]),
         "part of a checkpoint": (chunk, ["resume", stem, "--epochs", "5"]),
         "experience": (
-            experience, ["train", "pong", "x", *small, "--load_experience", str(experience)],
+            experience,
+            ["train", "roms/pong.bin", "x", *small, "--load_experience", str(experience)],
         ),
         "ROM": (rom, ["train", "own.bin", "x", *small, "--overwrite"]),
         "statistics": (folder / f"results/{stem}.csv", ["plot", f"results/{stem}.csv"]),
@@ -424,7 +425,7 @@ def fuzz_options(folder: Path, rng: random.Random, counts: Counter[str]) -> None
     undisturbed(folder, "plain")
     stem = "pong_whole_plain"
     name, base = rng.choice([
-        ("train", ["train", "pong", "fuzz", *RUN, *BRIEF, "--overwrite"]),
+        ("train", ["train", "roms/pong.bin", "fuzz", *RUN, *BRIEF, "--overwrite"]),
         ("train", ["train", "CartPole-v1", "fuzz", *BRIEF, "--overwrite"]),
         ("test", ["test", f"snapshots/{stem}_4.safetensors", "--test_steps", "5"]),
         ("play", ["play", f"snapshots/{stem}_4.safetensors", "--display", "none"]),

@@ -5,6 +5,7 @@ import pytest
 from ale_py import roms
 
 from simple_dqn.errors import UsageError
+from simple_dqn.main import main
 from simple_dqn.roms import TWO_PLAYERS, find_rom
 
 from .test_environment import make
@@ -16,6 +17,14 @@ def test_the_shipped_rom_is_found_by_name(in_tmp, name):
     assert game == "pong"
     assert path.name == "pong.bin"
     assert path.is_file()
+
+
+def test_what_lies_around_with_a_games_name(in_tmp, capsys):
+    (in_tmp / "pong").mkdir()
+    assert find_rom("pong")[0] == "pong"  # a folder is no ROM
+    (in_tmp / "breakout").write_text("notes")
+    assert main(["train", "breakout"]) == 2
+    assert "'breakout' is no Atari 2600 ROM that ALE knows" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

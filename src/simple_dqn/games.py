@@ -36,6 +36,8 @@ def find_game(name: str, kind: str) -> tuple[str, str, Path | None]:
 
         if kind == "auto" and (name in gymnasium.registry or ":" in name):
             return "gym", name, None
+        if Path(name).is_file():
+            raise
         family = (name.rpartition("-v")[0] or name).lower()
         near = [i for i in gymnasium.registry if i.rpartition("-v")[0].lower() == family]
         if kind == "auto" and near:

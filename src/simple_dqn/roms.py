@@ -47,7 +47,7 @@ def _find(name: str) -> tuple[str, Path]:
         if shipped.read_bytes() != path.read_bytes():
             raise UsageError(f"'{name}' holds {game}, not {named}: rename it to {game}.bin")
         return game, shipped
-    if name and path.is_dir():
+    if name and path.is_dir() and named is None:
         raise UsageError(f"'{name}' is a folder, not a ROM file; give a file or a game's name")
     if named is None:
         near = difflib.get_close_matches(_letters(path.stem), by_letters, n=3)
@@ -71,7 +71,7 @@ def _identify(path: Path) -> str:
     if game is None:
         raise UsageError(
             f"'{path}' is no Atari 2600 ROM that ALE knows (by its checksum); "
-            f"to use the ROM that comes with ale-py, give the game's name, such as 'pong'"
+            f"to use the ROM that comes with ale-py, give a name like roms/pong.bin without a file"
         )
     return game
 
