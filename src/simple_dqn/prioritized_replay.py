@@ -101,7 +101,7 @@ class PrioritizedReplayMemory(ReplayMemory):
 
     def update_priorities(self, indices: NDArray[np.int64], errors: Any) -> None:
         """Set the priorities of the transitions at ``indices`` [B] to their |δ|, a tensor [B]."""
-        priorities = errors.cpu().numpy().astype(np.float64) + LEAST_PRIORITY
+        priorities = np.abs(errors.cpu().numpy()).astype(np.float64) + LEAST_PRIORITY
         self.largest = max(self.largest, float(priorities.max()))
         self.tree.set(indices, priorities**self.exponent)
 
