@@ -50,7 +50,7 @@ def test_a_users_dump_is_known_by_its_checksum(in_tmp, pong):
     ("name", "message"),
     [
         ("roms/pnog.bin", "no game 'pnog': did you mean .*pong"),
-        ("roms/qqqq.bin", "ale-py ships 1.. games"),
+        ("roms/qqqq.bin", "ale-py ships 1.. games for one player"),
         ("text.bin", "is no Atari 2600 ROM"),
         ("empty.bin", "is no Atari 2600 ROM"),
         ("folder", "is a folder"),

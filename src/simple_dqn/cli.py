@@ -23,7 +23,7 @@ CSVS = ("csvs", "results/<game>[_<label>].csv, one or more")
 COMMANDS: dict[str, tuple[tuple[tuple[str, str], ...], str]] = {
     "train": (
         (
-            ("game", f"{GAME[1]}; with --from none"),
+            ("game", f"{GAME[1]}; left out with --from"),
             ("label", "name for this run, if there are several of a game"),
         ),
         "train on a game: results/<game>[_<label>].csv and a snapshot an epoch",

@@ -127,5 +127,6 @@ PROFILE_DEFAULTS: dict[str, dict[str, Any]] = {
     "profile_random": dict(replay_size=100_000, random_steps=10_000, random_seed=0),
 }
 
-# Nobody is sent away after five minutes; what is kept of an Atari game is nearly two hours.
-PLAY_DEFAULTS: dict[str, Any] = dict(test_frame_cap=0, replay_size=100_000)
+# Nobody is sent away after five minutes; what is kept of an Atari game is nearly two hours; no two
+# games are alike, whatever seed the network has learnt with.
+PLAY_DEFAULTS: dict[str, Any] = dict(test_frame_cap=0, replay_size=100_000, random_seed=-1)

@@ -95,6 +95,13 @@ def resume_exactly(
         )
     if config.run.epochs < origin.epoch:
         raise UsageError(f"the run is in epoch {origin.epoch} already: give more --epochs")
+    network = config.network
+    falls = network.learning_rate_schedule != "constant" and not network.learning_rate_decay_steps
+    if config.run.epochs != origin.config.get("epochs") and (falls or config.replay.prioritized):
+        logger.warning(
+            "what changes over the whole run now does so over %d epochs: this is not the run that "
+            "had them from the start", config.run.epochs,
+        )  # fmt: skip
     last = origin.epoch, origin.phase
     csv_file = Path(config.run.csv_file)
     rows = read_csv(csv_file) if csv_file.exists() else []

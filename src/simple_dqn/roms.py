@@ -54,7 +54,8 @@ def _find(name: str) -> tuple[str, Path]:
         hint = (
             f"did you mean {' or '.join(by_letters[n] for n in near)}?"
             if near
-            else f"ale-py ships {len(by_letters)} games, such as breakout, pong and space_invaders"
+            else f"ale-py ships {len(by_letters) - len(TWO_PLAYERS)} games for one player, such as "
+            f"breakout, pong and space_invaders"
         )
         raise UsageError(f"there is no ROM file '{name}' and no game '{path.stem}': {hint}")
     return named, Path(roms.get_rom_path(named))

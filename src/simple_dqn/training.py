@@ -274,7 +274,7 @@ def run_phases(
                     agent.test(options.test_steps)
                     keep_best(config)
                     if statistics.row["average_reward"] >= options.stop_at:
-                        logger.info("the score has reached %g: enough", options.stop_at)
+                        logger.info("the score has reached --stop_at %g: enough", options.stop_at)
                         break
     except FloatingPointError:
         good = f"the last good snapshot is {latest}" if latest else "there is no good snapshot"
