@@ -18,21 +18,21 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize("variant", ["plain", "both"])
 def test_a_killed_run_comes_to_the_results_of_an_undisturbed_one(folder, variant):
     counts = Counter()
-    soak.kill(folder, variant, 2, random.Random(1), counts)
-    assert counts["kills"] == 2
+    soak.kill(folder, variant, 3, random.Random(1), counts)
+    assert counts["kills"] == 3
 
 
 def test_a_run_survives_a_write_that_fails(folder):
     counts, rng = Counter(), random.Random(2)
-    while counts.total() - counts["ENOSPC at no operation"] - counts["EIO at no operation"] < 6:
+    while counts.total() - counts["ENOSPC at no operation"] - counts["EIO at no operation"] < 8:
         soak.fail_a_write(folder, "plain", rng, counts)
 
 
 def test_damaged_files_are_refused_in_one_line(folder):
     counts, rng = Counter(), random.Random(3)
-    for _ in range(60):
+    for _ in range(100):
         soak.damage_a_file(folder, rng, counts)
-    assert sum(n for what, n in counts.items() if what.startswith("refused")) > 40
+    assert len([what for what in counts if what.startswith("refused")]) == 8  # all kinds
 
 
 def test_files_that_were_tampered_with_and_absurd_options_are_answered(folder):
