@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 
-STEPS = {"random": 10_000, "train": 2_000, "test": 32_000}
+STEPS = {"random": 10_000, "train": 2_000, "test": 64_000}
 WARM_UP = 400  # steps before the clock starts
 PARTS = ("emulator", "prediction", "sampling", "update", "other")
 
@@ -49,7 +49,10 @@ def measure(phase: str, game: str, options: list[str]) -> dict[str, Any]:
 
     _, given = parse("train", [game, *options])
     kind, game, rom = find_game(game, given.get("environment", "auto"))
-    fixed = {"random_seed": 1, "exploration_rate_start": 0.1, "exploration_rate_end": 0.1}
+    fixed = {
+        "random_seed": 1, "exploration_rate_start": 0.1, "exploration_rate_end": 0.1,
+        "test_steps": STEPS["test"],  # for as many lanes as a test of this length has
+    }  # fmt: skip
     config = resolve({**fixed, **given, "environment": kind})
     with build(config, game, rom) as run:
         agent = run.agent

@@ -6,6 +6,7 @@ import copy
 import csv
 import errno
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -560,6 +561,25 @@ HOSTILE = {
         dict(number=1, checksum="", begins=[0, 0], ends=[1, 1])
     ]),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("what", ["run", "replay"])
+def test_a_damaged_checkpoint_says_what_is_left_and_that_goes_on(in_tmp, capsys, what):
+    assert main(["train", "pong", "x", *RUN, "--epochs", "1"]) == 0
+    folder = Path("snapshots/pong_x.checkpoint")
+    file = next(folder.glob(f"{what}*"))
+    damaged = bytearray(file.read_bytes())
+    damaged[-1] ^= 1
+    file.write_bytes(damaged)
+    Path("snapshots/pong_x_1.resume").write_bytes(b"")
+    for advice in ("to go on from the last snapshot", "to go on with a new optimiser"):
+        capsys.readouterr()
+        assert main(["resume", "pong_x", "--epochs", "2"]) == 2
+        line = capsys.readouterr().err.splitlines()[-1]
+        place = re.search(rf"damaged \(.*\); move (\S+) away {advice}$", line)[1]
+        place = "snapshots/pong_x_1.resume" if place == "it" else place
+        Path(place).rename("away" + advice[-5:])
+    assert main(["resume", "pong_x", "--epochs", "2"]) == 0
 
 
 @pytest.mark.parametrize("case", HOSTILE)

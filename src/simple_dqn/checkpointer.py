@@ -229,11 +229,6 @@ def load_state(run: Run, checkpoint: Checkpoint, state: State) -> None:
     assert memory is not None
     try:
         checkpoint.load_slots(memory, len(run.environment.action_meanings))
-    except UsageError:  # a file is damaged, and the line says which
-        raise
-    except MISFITS as error:
-        raise _misfit(checkpoint, error) from None
-    try:
         memory.load_state_dict(state["memory"])
         run.network.load_state_dict(state["network"])
         run.agent.load_state_dict(state["agent"])
@@ -242,15 +237,11 @@ def load_state(run: Run, checkpoint: Checkpoint, state: State) -> None:
         device, drawn = run.network.device, state.get("cuda_generator")  # not in older ones
         if device.type == "cuda" and drawn is not None:
             torch.cuda.set_rng_state(drawn, device)
+    except UsageError:  # the line says already what is wrong, such as which file is damaged
+        raise
     except MISFITS as error:
-        raise _misfit(checkpoint, error) from None
+        raise UsageError(
+            f"'{checkpoint.path}' does not fit these options, or is damaged ({error!s:.80})"
+        ) from None
     if run.callback and state["callback"] is not None:
         run.callback.load_state_dict(state["callback"], run.agent)
-
-
-def _misfit(checkpoint: Checkpoint, error: BaseException) -> UsageError:
-    """Return what to say of a checkpoint that is not one of the run that was built."""
-    return UsageError(
-        f"'{checkpoint.path}' does not fit these options, or is damaged ({error!s:.80}): move "
-        f"{checkpoint.folder} away to go on from the last snapshot"
-    )

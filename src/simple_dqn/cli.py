@@ -140,7 +140,10 @@ def make_parser(command: str) -> Parser:
         if command not in meta["commands"]:
             continue
         default = PROFILE_DEFAULTS.get(command, {}).get(field.name, field.default)
-        default = str(default).lower() if kind is bool else default
+        if kind is bool:
+            default = str(default).lower()
+        elif kind is float:
+            default = f"{default:g}"
         unit = f" {meta['unit']}" if meta["unit"] else ""
         if command == "play" and field.name in PLAY_DEFAULTS:
             shown = f" (default: {PLAY_DEFAULTS[field.name]}{unit})"

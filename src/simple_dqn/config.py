@@ -71,7 +71,7 @@ class EnvironmentOptions:
         1, "games played side by side; every count of steps stays over all of them",
         unit="games", low=1, high=4096, commands=TRAIN)
     test_envs: int = option(
-        8, "games played side by side while testing, at most one for each 2000 steps of the test; "
+        32, "games played side by side while testing, at most one for each 2000 steps of the test; "
         "the scores have the statistics of one after another",
         unit="games", low=1, high=4096, commands=TRAIN + TEST)
     workers: int = option(

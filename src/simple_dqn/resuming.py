@@ -6,8 +6,10 @@ weights, optimiser and counters as they were, the replay memory filled anew.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from simple_dqn import training
@@ -64,7 +66,8 @@ def resume(what: str, given: Given, command_line: list[str]) -> None:
     given.setdefault("csv_file", csv_of(given["save_weights_prefix"]))
     checkpoint = Checkpoint(Path(f"{prefix}.checkpoint"))
     if checkpoint.path.exists():
-        origin = read_origin(checkpoint)
+        with _way_out(checkpoint):
+            origin = read_origin(checkpoint)
         if snapshot is None or snapshot.epoch == origin.snapshot_epoch:
             for option, was in origin.asked_for.items():
                 if was and option not in asked:
@@ -124,7 +127,8 @@ def resume_exactly(
     game, rom = find_snapshots_game(origin, given.get("environment", ""))
     records = read_records(config, game, origin.config.get("random_seed"))
     with training.alone(config), build(config, game, rom) as run:
-        load_state(run, checkpoint, origin.state)
+        with _way_out(checkpoint):
+            load_state(run, checkpoint, origin.state)
         if elsewhere:  # leave that one
             checkpoint = Checkpoint(checkpoint_path(config))
         show_and_record(run)
@@ -190,3 +194,14 @@ def miss_rows(config: Config) -> None:
         logger.warning("there is no %s to go on with: it begins here", config.run.csv_file)
         if best_path(config).exists():
             logger.warning("%s is now %s", best_path(config), set_aside(best_path(config)))
+
+
+@contextlib.contextmanager
+def _way_out(checkpoint: Checkpoint) -> Iterator[None]:
+    """Where a checkpoint cannot be used, say what is left."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(
+            f"{error}; move {checkpoint.folder} away to go on from the last snapshot"
+        ) from None

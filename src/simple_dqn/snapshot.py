@@ -136,9 +136,12 @@ def load_training_state(snapshot: Snapshot) -> dict[str, Any] | None:
     path = resume_path(snapshot.path)
     if not path.exists():
         return None
-    state, meta = load_tensors(path, TRAINING_STATE)
-    if meta.get("weights") != _digest(snapshot.weights):
-        raise UsageError(f"'{path}' does not belong to '{snapshot.path}': move it away to go on")
+    try:
+        state, meta = load_tensors(path, TRAINING_STATE)
+        if meta.get("weights") != _digest(snapshot.weights):
+            raise UsageError(f"'{path}' does not belong to '{snapshot.path}'")
+    except UsageError as error:
+        raise UsageError(f"{error}; move it away to go on with a new optimiser") from None
     return state
 
 
