@@ -168,13 +168,13 @@ def main() -> None:
         print(f"{args.game}, {PHASES[phase]}, float32, {machine['cores']} cores, {machine['cpu']}, "
               f"{args.rounds} rounds")  # fmt: skip
         print("\n".join(table(found)), end="\n\n", flush=True)
-    if args.json:
-        record = {
-            "game": args.game, "rounds": args.rounds, **machine,
-            "simple_dqn": version("simple-dqn"), "options": OURS, "packages": PACKAGES,
-            "phases": phases,
-        }  # fmt: skip
-        args.json.write_text(json.dumps(record, indent=2) + "\n")
+        if args.json:
+            record = {
+                "game": args.game, "rounds": args.rounds, **machine,
+                "simple_dqn": version("simple-dqn"), "options": OURS, "packages": PACKAGES,
+                "phases": phases,
+            }  # fmt: skip
+            args.json.write_text(json.dumps(record, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -271,19 +271,32 @@ def damage(content: bytes, rng: random.Random) -> tuple[str, bytes]:
     return kind, content + content
 
 
-def originals(folder: Path) -> dict[str, tuple[Path, list[str]]]:
-    """Return {kind of file: (a sound one, the command that reads it)}; they are made once."""
-    undisturbed(folder, "plain")
-    stem = "pong_whole_plain"
-    checkpoint = folder / f"snapshots/{stem}.checkpoint"
-    experience = folder / "pong.experience"
-    if not experience.exists():
+@contextlib.contextmanager
+def files_to_spoil(folder: Path) -> Iterator[tuple[Path, dict[str, tuple[Path, list[str]]]]]:
+    """Yield a folder with a file of every kind, and {kind: (it, the command that reads it)}.
+
+    It is a copy: a command that takes a spoilt file for sound may change all the others.
+    """
+    stem, sound = "pong_whole_plain", folder / "sound"
+    if not (sound / "pong.experience").exists():
+        sound.mkdir(exist_ok=True)
+        undisturbed(sound, "plain")
         arguments = ["play", f"snapshots/{stem}_4.safetensors", "--display", "none",
                      "--save_experience", "pong.experience", "--random_seed", "1"]  # fmt: skip
-        subprocess.run(command(*arguments), cwd=folder, check=True, capture_output=True)
+        subprocess.run(command(*arguments), cwd=sound, check=True, capture_output=True)
+        shutil.copy(find_rom("pong")[1], sound / "own.bin")
+    copy = folder / "spoilt"
+    shutil.copytree(sound, copy)
+    try:
+        yield copy, readers(copy, stem)
+    finally:
+        shutil.rmtree(copy)
+
+
+def readers(folder: Path, stem: str) -> dict[str, tuple[Path, list[str]]]:
+    """Return {kind of file: (a sound one, the command that reads it)}."""
+    checkpoint = folder / f"snapshots/{stem}.checkpoint"
     chunk = sorted(checkpoint.glob("replay_*"))[0]
-    rom = folder / "own.bin"
-    rom.write_bytes(find_rom("pong")[1].read_bytes())
     small = [*RUN, "--epochs", "0", "--no_checkpoint"]
     return {
         "snapshot": (
@@ -297,10 +310,10 @@ def originals(folder: Path) -> dict[str, tuple[Path, list[str]]]:
         "checkpoint": (checkpoint / "run.safetensors", ["resume", stem, "--epochs", "5"]),
         "part of a checkpoint": (chunk, ["resume", stem, "--epochs", "5"]),
         "experience": (
-            experience,
-            ["train", "roms/pong.bin", "x", *small, "--load_experience", str(experience)],
+            folder / "pong.experience",
+            ["train", "roms/pong.bin", "x", *small, "--load_experience", "pong.experience"],
         ),
-        "ROM": (rom, ["train", "own.bin", "x", *small, "--overwrite"]),
+        "ROM": (folder / "own.bin", ["train", "own.bin", "x", *small, "--overwrite"]),
         "statistics": (folder / f"results/{stem}.csv", ["plot", f"results/{stem}.csv"]),
         "record": (
             folder / f"results/{stem}.json",
@@ -315,26 +328,22 @@ UNCHECKED = ("statistics", "record")
 
 def damage_a_file(folder: Path, rng: random.Random, counts: Counter[str]) -> None:
     """Damage a file and have it read: one line, status 2, nothing run and nothing left behind."""
-    kind, (path, arguments) = rng.choice(list(originals(folder).items()))
-    sound = path.read_bytes()
-    how, damaged = damage(sound, rng)
-    path.write_bytes(damaged)
-    before = set(folder.rglob("*"))
-    try:
-        with inside(folder):
-            status, text = said(arguments)
-    except Exception as error:
-        raise Failure(f"a {kind}, {how}: {type(error).__name__}: {error}") from error
-    finally:
-        left = set(folder.rglob("*")) - before
-        path.write_bytes(sound)
-    refused = status == 2 and sum("simple-dqn:" in line for line in text.splitlines()) == 1
-    if not refused and not (kind in UNCHECKED and status == 0):
-        raise Failure(f"a {kind}, {how}: status {status}: {text}")
-    if (folder / "evil").exists() or (refused and left):
-        raise Failure(f"a {kind}, {how}, left {left} behind")
-    for extra in left:
-        extra.unlink(missing_ok=True) if extra.is_file() else shutil.rmtree(extra)
+    with files_to_spoil(folder) as (copy, kinds):
+        kind, (path, arguments) = rng.choice(list(kinds.items()))
+        how, damaged = damage(path.read_bytes(), rng)
+        path.write_bytes(damaged)
+        before = set(copy.rglob("*"))
+        try:
+            with inside(copy):
+                status, text = said(arguments)
+        except Exception as error:
+            raise Failure(f"a {kind}, {how}: {type(error).__name__}: {error}") from error
+        left = set(copy.rglob("*")) - before
+        refused = status == 2 and sum("simple-dqn:" in line for line in text.splitlines()) == 1
+        if not refused and not (kind in UNCHECKED and status == 0):
+            raise Failure(f"a {kind}, {how}: status {status}: {text}")
+        if (copy / "evil").exists() or (refused and left):
+            raise Failure(f"a {kind}, {how}, left {left} behind")
     counts[f"{'refused' if refused else 'read all the same'}: {kind}"] += 1
 
 
@@ -368,35 +377,28 @@ def answer(folder: Path, arguments: list[str], what: str) -> int:
 
 def tamper(folder: Path, rng: random.Random, counts: Counter[str]) -> None:
     """Change a value in a safe file and seal it again: refused in one line, or it runs."""
-    kinds = {"snapshot", "training state", "checkpoint", "part of a checkpoint", "experience"}
-    kind = rng.choice(sorted(kinds))
-    path, arguments = originals(folder)[kind]
-    sound = path.read_bytes()
-    sealed = "file of experience" if kind == "experience" else kind
-    tensors, metadata = files.load_tensors(path, sealed)
-    places = [(tensors, name) for name in tensors] + list(leaves(metadata))
-    tree, key = rng.choice(places)
-    if tree is tensors:
-        tensors[key] = rng.choice([
-            torch.zeros(3), tensors[key][:1], tensors[key].to(torch.float64),
-            torch.full_like(tensors[key], 77), torch.cat([tensors[key].flatten()] * 2),
-        ])  # fmt: skip
-    else:
-        tree[key] = rng.choice(
-            [None, -1, 0, 10**400, 2**63, 1.5, float("nan"), True, "x", "../x", [], {}, [[]], "a:b"]
-        )
-    del metadata["kind"], metadata["format_version"], metadata["checksum"]
-    files.save_tensors(path, sealed, tensors, metadata)
-    before = set(folder.rglob("*"))
-    try:
-        status = answer(folder, arguments, f"{kind}, {key!r} tampered with: ")
-    finally:
-        left = set(folder.rglob("*")) - before
-        path.write_bytes(sound)
-    if (folder / "evil").exists():
-        raise Failure(f"a {kind}, {key!r} tampered with, ran code")
-    for extra in sorted(left, reverse=True):
-        extra.unlink(missing_ok=True) if extra.is_file() else extra.rmdir()
+    with files_to_spoil(folder) as (copy, kinds):
+        kind = rng.choice(sorted({*kinds} - {*UNCHECKED, "ROM"}))
+        path, arguments = kinds[kind]
+        sealed = "file of experience" if kind == "experience" else kind
+        tensors, metadata = files.load_tensors(path, sealed)
+        places = [(tensors, name) for name in tensors] + list(leaves(metadata))
+        tree, key = rng.choice(places)
+        if tree is tensors:
+            tensors[key] = rng.choice([
+                torch.zeros(3), tensors[key][:1], tensors[key].to(torch.float64),
+                torch.full_like(tensors[key], 77), torch.cat([tensors[key].flatten()] * 2),
+            ])  # fmt: skip
+        else:
+            tree[key] = rng.choice([
+                None, -1, 0, 10**400, 2**63, 1.5, float("nan"), True, "x", "../x", [], {}, [[]],
+                "a:b",
+            ])  # fmt: skip
+        del metadata["kind"], metadata["format_version"], metadata["checksum"]
+        files.save_tensors(path, sealed, tensors, metadata)
+        status = answer(copy, arguments, f"{kind}, {key!r} tampered with: ")
+        if (copy / "evil").exists():
+            raise Failure(f"a {kind}, {key!r} tampered with, ran code")
     counts[f"tampered {kind}: status {status}"] += 1
 
 

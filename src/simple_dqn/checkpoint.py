@@ -138,6 +138,7 @@ class Checkpoint:
             UsageError: a file is missing or damaged.
             MISFITS: the checkpoint is of another memory.
         """
+        room: NDArray[Any] | None = None
         for chunk in self.chunks:
             path = self.folder / _name(chunk["number"])
             if not path.is_file():
@@ -153,10 +154,12 @@ class Checkpoint:
                     raise ValueError("it belongs to another checkpoint")
                 if len(tensors["starts"]) != lengths.sum():
                     raise ValueError("another number of slots")
-                slots = unpack(tensors, memory.shape, memory.dtype, num_actions)
+                slots = unpack(tensors, memory.shape, memory.dtype, num_actions, room)
                 for lane, end in enumerate(np.cumsum(lengths)):
                     own = slice(end - lengths[lane], end)
                     memory.write(lane, begins[lane], slots.cut(own))
+                if room is None or len(room) < len(slots.screens):
+                    room = slots.screens
             except MISFITS as error:
                 raise UsageError(f"'{path}' is damaged ({error!s:.80})") from None
 

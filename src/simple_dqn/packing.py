@@ -19,6 +19,7 @@ from simple_dqn.resources import available_memory
 from simple_dqn.structures import Experience
 
 CHUNK = 1000  # slots that are compressed at once
+PIECE = 1 << 10  # bytes to decompress at once, so few that what comes out stays in the cache
 MOST_ZLIB = 1040  # zlib shrinks nothing more than this many times
 
 
@@ -34,6 +35,7 @@ def unpack(
     shape: tuple[int, ...],
     dtype: np.dtype[Any],
     num_actions: int,
+    room: NDArray[Any] | None = None,
 ) -> Experience:
     """Return what ``pack`` took.
 
@@ -41,6 +43,8 @@ def unpack(
         tensors: of a file, from wherever.
         shape, dtype: of a screen.
         num_actions: in the game.
+        room: screens that nobody needs any more, of the same type, to be overwritten: memory that
+            is new to the process costs more than to decompress into it.
 
     Raises:
         KeyError, TypeError, ValueError: it is no experience of such screens and actions.
@@ -49,7 +53,7 @@ def unpack(
     if not n:
         raise ValueError("nothing in it")
     try:
-        screens = decompress(tensors["screens"].numpy(), (n, *shape), dtype)
+        screens = decompress(tensors["screens"].numpy(), (n, *shape), dtype, room)
     except zlib.error as error:
         raise ValueError(error) from None
     arrays = {name: tensors[name].numpy() for name in Experience._fields[1:]}
@@ -78,9 +82,12 @@ def compress(screens: NDArray[Any]) -> bytes:
 
 
 def decompress(
-    data: NDArray[np.uint8], shape: tuple[int, ...], dtype: np.dtype[Any]
+    data: NDArray[np.uint8],
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    room: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
-    """Return the screens that ``compress`` took, [n, *shape].
+    """Return the screens that ``compress`` took, [n, *shape]; in ``room`` if they fit there.
 
     Raises:
         ValueError, zlib.error: the data are not of this shape, or damaged.
@@ -90,23 +97,24 @@ def decompress(
         raise ValueError("screens of another size")
     if size > available_memory():
         raise ValueError(f"its screens take {size / 1e9:.1f} GB, more than is free")
-    screens = np.empty(shape, dtype)
+    if room is not None and len(room) >= shape[0] and room.shape[1:] == shape[1:]:
+        screens = room[: shape[0]]
+    else:
+        screens = np.empty(shape, dtype)
     rows = _as_bytes(screens)
-    stream, rest = zlib.decompressobj(), data.tobytes()
-    last = np.zeros(rows.shape[1], np.uint8)
-    for start in range(0, len(rows), CHUNK):
-        chunk = rows[start : start + CHUNK]
-        plain = bytearray()
-        while more := stream.decompress(rest, chunk.size - len(plain)):
-            plain += more
-            rest = stream.unconsumed_tail
-            if len(plain) == chunk.size:  # a length of 0 would mean all
-                break
-        chunk[:] = np.frombuffer(plain, np.uint8).reshape(chunk.shape)
-        chunk[0] ^= last
-        np.bitwise_xor.accumulate(chunk, axis=0, out=chunk)
-        last = chunk[-1]
-    if stream.decompress(rest, 1) or not stream.eof or stream.unused_data:
+    plain = rows.reshape(-1)
+    stream, rest = zlib.decompressobj(), memoryview(data.tobytes())
+    end = ready = 0  # bytes decompressed, rows that are whole again
+    while len(rest) and not stream.eof and end <= size:
+        piece = np.frombuffer(stream.decompress(rest[:PIECE]), np.uint8)
+        rest = rest[PIECE:]
+        begin, end = end, end + len(piece)
+        plain[begin:end] = piece[: size - begin]
+        whole = min(end, size) // rows.shape[1]
+        for row in range(max(ready, 1), whole):  # numpy's ``accumulate`` takes 20 times as long
+            np.bitwise_xor(rows[row], rows[row - 1], out=rows[row])
+        ready = whole
+    if len(rest) or not stream.eof or stream.unused_data or end != size:
         raise ValueError("screens of another size")
     return screens
 
