@@ -572,14 +572,26 @@ def test_a_damaged_checkpoint_says_what_is_left_and_that_goes_on(in_tmp, capsys,
     damaged[-1] ^= 1
     file.write_bytes(damaged)
     Path("snapshots/pong_x_1.resume").write_bytes(b"")
-    for advice in ("to go on from the last snapshot", "to go on with a new optimiser"):
+    snapshot = "snapshots/pong_x_1.safetensors"
+    for advice in (f"to go on from {snapshot}", "to go on with a new optimiser"):
         capsys.readouterr()
         assert main(["resume", "pong_x", "--epochs", "2"]) == 2
         line = capsys.readouterr().err.splitlines()[-1]
         place = re.search(rf"damaged \(.*\); move (\S+) away {advice}$", line)[1]
         place = "snapshots/pong_x_1.resume" if place == "it" else place
-        Path(place).rename("away" + advice[-5:])
+        Path(place).rename(in_tmp / Path(place).name)
     assert main(["resume", "pong_x", "--epochs", "2"]) == 0
+
+
+def test_a_damaged_checkpoint_without_a_snapshot_is_begun_anew(in_tmp, capsys):
+    assert main(["train", "pong", "x", *RUN, "--epochs", "1"]) == 0
+    Path("snapshots/pong_x.checkpoint/run.safetensors").write_bytes(b"")
+    Path("snapshots/pong_x_1.safetensors").unlink()
+    assert main(["resume", "pong_x"]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.endswith(
+        "; move snapshots/pong_x.checkpoint away to begin anew with train.sh --overwrite"
+    )
 
 
 @pytest.mark.parametrize("case", HOSTILE)

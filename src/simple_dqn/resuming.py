@@ -202,6 +202,7 @@ def _way_out(checkpoint: Checkpoint) -> Iterator[None]:
     try:
         yield
     except UsageError as error:
-        raise UsageError(
-            f"{error}; move {checkpoint.folder} away to go on from the last snapshot"
-        ) from None
+        folder = checkpoint.folder
+        snapshot = last_snapshot(str(folder.with_suffix("")))
+        left = f"go on from {snapshot}" if snapshot else "begin anew with train.sh --overwrite"
+        raise UsageError(f"{error}; move {folder} away to {left}") from None
