@@ -7,7 +7,8 @@ skip 4, the network of the Nature paper, batches of 32, an update each 4 steps, 
 CPU with PyTorch's own choice of threads. The preset ``fast`` learns as many samples a step, but
 with a narrow network; ``whole network`` is its way of learning with all filters and units. Each
 peer plays in the ways its documentation shows; where that allows several games at a time, the
-fastest way counts and is named below the table. Each figure comes from a process of its own, all
+fastest way counts and is named below the table. In evaluation only those of our steps count that
+are in the result, of theirs all. Each figure comes from a process of its own, all
 take turns over the rounds, and medians and their ratios count, not single figures. A ratio is to
 the fastest peer; that over the rounds is to the fastest peer of the same round.
 
