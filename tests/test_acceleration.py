@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import logging
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -138,6 +140,20 @@ def test_only_a_long_run_is_worth_compiling(monkeypatch):
     assert compiled == [network.optimizer]
     accelerate(make(optimizer="adam"), 10**9)
     assert len(compiled) == 1
+
+
+def test_what_underflows_is_zero_in_every_thread():
+    """A third of Adam's moments may be denormal: those of units that no longer fire."""
+    script = (
+        "import torch\n"
+        "from simple_dqn.build import build\n"
+        "from simple_dqn.resolve import resolve\n"
+        "config = resolve({'environment': 'gym', 'threads': 2, 'replay_size': 100})\n"
+        "with build(config, 'CartPole-v1', None):\n"
+        "    print(int((torch.full((1_000_000,), 2e-38) * 0.1).count_nonzero()))\n"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (found.stdout, found.stderr) == ("0\n", "")
 
 
 def test_a_thousand_steps_accelerated_choose_the_actions_of_the_plain_path():

@@ -93,6 +93,8 @@ def build(
     torch.manual_seed(int(seeds[0].generate_state(1)[0]))
     if config.backend.threads:
         torch.set_num_threads(config.backend.threads)
+    # A dead unit's moments decay to denormals, on which CPUs are slow. Other threads inherit this.
+    torch.set_flush_denormal(True)
 
     num_envs, history_length = config.environment.num_envs, config.replay.history_length
     workers = config.environment.workers
