@@ -1,8 +1,6 @@
 """Resident memory of the replay memory: when made, after a short run, and full and wrapped.
 
     python benchmarks/memory.py [--replay_size 1000000] [--json FILE]
-
-Also what one sample of 32 transitions costs then.
 """
 
 from __future__ import annotations
