@@ -143,7 +143,7 @@ def test_only_a_long_run_is_worth_compiling(monkeypatch):
 
 
 def test_what_underflows_is_zero_in_every_thread():
-    """A third of Adam's moments may be denormal: those of units that no longer fire."""
+    """Many of Adam's moments may be denormal: those of units that no longer fire."""
     script = (
         "import torch\n"
         "from simple_dqn.build import build\n"
