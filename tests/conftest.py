@@ -19,6 +19,12 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def _denormals():
+    """A run flushes them to zero in its process; the next test starts with them."""
+    torch.set_flush_denormal(False)
+
+
 @pytest.fixture
 def in_tmp(tmp_path, monkeypatch) -> Path:
     """Run the test in an empty folder."""
