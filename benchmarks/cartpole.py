@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from simple_dqn.agent import Agent, Callback
-from simple_dqn.structures import Step
+from simple_dqn.environment import Step
 
 
 class Episodes(Callback):

@@ -19,16 +19,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from simple_dqn.build import Run
+    from simple_dqn.commands.build import Run
 
 LANES = 8
 
 
 def start(game: str, replay_size: int) -> Run:
     """Return a run of the preset ``nature`` before its first step."""
-    from simple_dqn.build import build
-    from simple_dqn.games import find_game
-    from simple_dqn.resolve import resolve
+    from simple_dqn.commands.build import build
+    from simple_dqn.environments.games import find_game
+    from simple_dqn.options.resolve import resolve
 
     options = {
         "environment": "ale", "replay_size": replay_size, "num_envs": LANES, "workers": 2,
@@ -40,8 +40,7 @@ def start(game: str, replay_size: int) -> Run:
 
 def go_on(game: str, replay_size: int, folder: Path) -> None:
     """Do what ``resume.sh`` does until the next step could be made."""
-    from simple_dqn.checkpoint import Checkpoint
-    from simple_dqn.checkpointer import load_state, read_origin
+    from simple_dqn.storage.checkpoint import Checkpoint, load_state, read_origin
 
     checkpoint = Checkpoint(folder)
     origin = read_origin(checkpoint)
@@ -51,8 +50,8 @@ def go_on(game: str, replay_size: int, folder: Path) -> None:
 
 def write(game: str, replay_size: int, new: int, folder: Path) -> dict[str, float]:
     """Fill a memory, write a checkpoint, play ``new`` steps and write the next; return figures."""
-    from simple_dqn.checkpoint import Checkpoint
-    from simple_dqn.checkpointer import Checkpointer
+    from simple_dqn.callbacks.checkpointer import Checkpointer
+    from simple_dqn.storage.checkpoint import Checkpoint
 
     figures: dict[str, float] = {"replay_size": replay_size, "new_steps": new}
     with start(game, replay_size) as run:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from simple_dqn.prioritized_replay import PrioritizedReplayMemory
+from simple_dqn.replay.prioritized import PrioritizedReplayMemory
 from simple_dqn.replay_memory import ReplayMemory
 
 BATCH, STEPS, ROUNDS = 32, 4, 2000

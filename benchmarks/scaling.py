@@ -28,11 +28,11 @@ SIZES = (10_000, 100_000, 1_000_000)
 
 def start(game: str, options: list[str]) -> Any:
     """Return a run whose replay memory is full."""
-    from simple_dqn.acceleration import LEAST_UPDATES, accelerate
-    from simple_dqn.build import build
-    from simple_dqn.cli import parse
-    from simple_dqn.games import find_game
-    from simple_dqn.resolve import resolve
+    from simple_dqn.commands.build import build
+    from simple_dqn.environments.games import find_game
+    from simple_dqn.networks.acceleration import LEAST_UPDATES, accelerate
+    from simple_dqn.options.parser import parse
+    from simple_dqn.options.resolve import resolve
 
     _, given = parse("train", [game, *options])
     kind, game, rom = find_game(game, given.get("environment", "auto"))

@@ -41,11 +41,11 @@ def measure(phase: str, game: str, options: list[str]) -> dict[str, Any]:
     """Run one phase in this process and return what it took."""
     import torch
 
-    from simple_dqn.acceleration import LEAST_UPDATES, accelerate
-    from simple_dqn.build import build
-    from simple_dqn.cli import parse
-    from simple_dqn.games import find_game
-    from simple_dqn.resolve import resolve
+    from simple_dqn.commands.build import build
+    from simple_dqn.environments.games import find_game
+    from simple_dqn.networks.acceleration import LEAST_UPDATES, accelerate
+    from simple_dqn.options.parser import parse
+    from simple_dqn.options.resolve import resolve
 
     _, given = parse("train", [game, *options])
     kind, game, rom = find_game(game, given.get("environment", "auto"))

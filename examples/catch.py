@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from simple_dqn.environment import Environment
-from simple_dqn.structures import Step
+from simple_dqn.environment import Environment, Step
 
 ROWS, COLUMNS = 10, 5
 

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from simple_dqn.environment import Environment
-from simple_dqn.roms import find_rom
-from simple_dqn.structures import Step
+from simple_dqn.environment import Environment, Step
+from simple_dqn.environments.games import find_rom
 
 
 @pytest.fixture(scope="session", autouse=True)

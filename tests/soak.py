@@ -30,11 +30,12 @@ from typing import Any
 
 import torch
 
-from simple_dqn import files, statistics
-from simple_dqn.cli import make_parser
+from simple_dqn.callbacks import writers
+from simple_dqn.environments.games import find_rom
 from simple_dqn.main import main as simple_dqn
-from simple_dqn.roms import find_rom
+from simple_dqn.options.parser import make_parser
 from simple_dqn.statistics import TIME_COLUMNS
+from simple_dqn.storage import files
 
 # Four short epochs of Pong, with checkpoints as often as nobody would want them.
 RUN = [
@@ -185,14 +186,14 @@ def failing_disk(number: int, error: int) -> Iterator[FailingDisk]:
         file = disk("open", open)(path, mode, *args, **kwargs)
         return TornFile(file, disk)
 
-    before = files.os, statistics.os
-    files.os = statistics.os = OS()  # type: ignore[assignment]
-    files.open = statistics.open = opened  # type: ignore[attr-defined]
+    before = files.os, writers.os
+    files.os = writers.os = OS()  # type: ignore[assignment]
+    files.open = writers.open = opened  # type: ignore[attr-defined]
     try:
         yield disk
     finally:
-        files.os, statistics.os = before
-        del files.open, statistics.open  # type: ignore[attr-defined]
+        files.os, writers.os = before
+        del files.open, writers.open  # type: ignore[attr-defined]
 
 
 def fail_a_write(folder: Path, variant: str, rng: random.Random, counts: Counter[str]) -> bool:

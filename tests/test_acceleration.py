@@ -11,14 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from simple_dqn import acceleration
-from simple_dqn.acceleration import DeviceScreens, accelerate, capture, compile_optimizer
 from simple_dqn.agent import Callback
-from simple_dqn.build import build
-from simple_dqn.games import find_game
-from simple_dqn.optimizers import RMSProp, update_centered
+from simple_dqn.commands.build import build
+from simple_dqn.environments.games import find_game
+from simple_dqn.networks import acceleration
+from simple_dqn.networks.acceleration import accelerate, capture, compile_optimizer
+from simple_dqn.networks.rmsprop import RMSProp, update_centered
+from simple_dqn.options.resolve import resolve
+from simple_dqn.replay import device
+from simple_dqn.replay.device import DeviceScreens
 from simple_dqn.replay_memory import ReplayMemory
-from simple_dqn.resolve import resolve
 
 from .test_deep_q_network import make, make_batch, make_network
 
@@ -146,8 +148,8 @@ def test_what_underflows_is_zero_in_every_thread():
     """Many of Adam's moments may be denormal: those of units that no longer fire."""
     script = (
         "import torch\n"
-        "from simple_dqn.build import build\n"
-        "from simple_dqn.resolve import resolve\n"
+        "from simple_dqn.commands.build import build\n"
+        "from simple_dqn.options.resolve import resolve\n"
         "config = resolve({'environment': 'gym', 'threads': 2, 'replay_size': 100})\n"
         "with build(config, 'CartPole-v1', None):\n"
         "    print(int((torch.full((1_000_000,), 2e-38) * 0.1).count_nonzero()))\n"
@@ -229,7 +231,7 @@ def test_training_from_screens_on_a_device_is_the_same_training(monkeypatch):
 
     options = {"num_envs": 2, "filters": 4, "hidden_units": 16}
     actions, weights = train(100, **options)
-    monkeypatch.setattr("simple_dqn.build.device_screens", everywhere)
+    monkeypatch.setattr("simple_dqn.commands.build.device_screens", everywhere)
     with make_run(**options) as run:
         assert run.agent.memory.states_are_slots
     own_actions, own_weights = train(100, **options)
@@ -238,7 +240,7 @@ def test_training_from_screens_on_a_device_is_the_same_training(monkeypatch):
 
 
 def test_a_cpu_has_no_device_screens():
-    assert acceleration.device_screens(1, 10, (2, 2), CPU) is None
+    assert device.device_screens(1, 10, (2, 2), CPU) is None
 
 
 # --- CUDA graphs ---------------------------------------------------------------------------------

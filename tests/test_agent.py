@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simple_dqn.agent import Agent, Callback
+from simple_dqn.callbacks.schedules import Schedule
+from simple_dqn.replay.state_buffer import StateBuffer
 from simple_dqn.replay_memory import ReplayMemory
-from simple_dqn.schedules import Schedule
-from simple_dqn.state_buffer import StateBuffer
 from simple_dqn.statistics import Statistics
 
 from .conftest import TapeEnvironment

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from simple_dqn.agent import Callback
-from simple_dqn.build import build
+from simple_dqn.commands.build import build
 from simple_dqn.main import main
-from simple_dqn.resolve import resolve
+from simple_dqn.options.resolve import resolve
 from tests.test_end_to_end import rows
 
 

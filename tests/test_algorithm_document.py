@@ -8,8 +8,8 @@ from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
 
-from simple_dqn.config import options
-from simple_dqn.presets import PRESETS
+from simple_dqn.options.definitions import options
+from simple_dqn.options.presets import PRESETS
 
 ROOT = Path(__file__).parent.parent
 DOC = (ROOT / "docs" / "algorithm.md").read_text()

@@ -17,16 +17,17 @@ import numpy as np
 import pytest
 import torch
 
-from simple_dqn import statistics, training
 from simple_dqn.agent import Callback
-from simple_dqn.build import build
-from simple_dqn.checkpoint import Checkpoint, _without_arrays
-from simple_dqn.files import load_tensors, save_tensors
-from simple_dqn.games import find_game
+from simple_dqn.callbacks import writers
+from simple_dqn.commands import train as training
+from simple_dqn.commands.build import build
+from simple_dqn.environments.games import find_game
 from simple_dqn.main import main
+from simple_dqn.options.resolve import resolve
 from simple_dqn.replay_memory import ReplayMemory
-from simple_dqn.resolve import resolve
 from simple_dqn.statistics import TIME_COLUMNS
+from simple_dqn.storage.checkpoint import Checkpoint, _without_arrays
+from simple_dqn.storage.files import load_tensors, save_tensors
 
 SMALL = {
     "pong": {
@@ -348,14 +349,14 @@ def test_a_run_that_went_on_from_a_snapshot_and_died_has_no_row_twice(in_tmp, mo
 def test_a_run_that_fails_at_its_last_row_can_be_gone_on_with(in_tmp, monkeypatch, capsys):
     games = ["--test_frame_cap", "80"]  # of 20 steps: some end
     assert main(["train", "pong", "whole", *RUN, *games]) == 0
-    write = statistics.CSVFile.__call__
+    write = writers.CSVFile.__call__
 
     def full(self, row):
         if (row["epoch"], row["phase"]) == (2, "test"):
             raise OSError(errno.ENOSPC, "No space left on device", "results/pong_x.csv")
         write(self, row)
 
-    monkeypatch.setattr(statistics.CSVFile, "__call__", full)
+    monkeypatch.setattr(writers.CSVFile, "__call__", full)
     assert main(["train", "pong", "x", *RUN, *games]) == 2
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.endswith("No space left on device 'results/pong_x.csv'; resume.sh pong_x goes on")
@@ -463,7 +464,7 @@ def test_a_full_disk_is_not_kept_full(tmp_path, monkeypatch):
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
         return save_tensors(path, *args)
 
-    monkeypatch.setattr("simple_dqn.checkpoint.save_tensors", full)
+    monkeypatch.setattr("simple_dqn.storage.checkpoint.save_tensors", full)
     with pytest.raises(OSError, match="No space left"):
         checkpoint.save(dict(memory=memory.state_dict()), memory)
     assert before == {path: path.read_bytes() for path in checkpoint.folder.iterdir()}

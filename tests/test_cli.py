@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
-from simple_dqn.cli import COMMANDS, parse, top_level_help
-from simple_dqn.config import options
 from simple_dqn.errors import UsageError
 from simple_dqn.main import main
+from simple_dqn.options.definitions import options
+from simple_dqn.options.parser import COMMANDS, parse, top_level_help
 
 
 def test_only_what_was_given_is_returned():

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from simple_dqn.config import PLACES, Config, options
 from simple_dqn.errors import UsageError
-from simple_dqn.presets import PRESETS
-from simple_dqn.resolve import resolve
+from simple_dqn.options.definitions import PLACES, Config, options
+from simple_dqn.options.presets import PRESETS
+from simple_dqn.options.resolve import resolve
 
 # facts about the original simple_dqn: its options and defaults, where nature does not differ.
 ORIGINAL = {

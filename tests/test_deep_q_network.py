@@ -9,8 +9,8 @@ import torch.nn.functional as F
 
 from simple_dqn.deep_q_network import DeepQNetwork, choose_device
 from simple_dqn.errors import UsageError
-from simple_dqn.networks import QNetwork
-from simple_dqn.structures import Batch
+from simple_dqn.networks.q_network import QNetwork
+from simple_dqn.replay_memory import Batch
 
 NATURE = {
     "datatype": "float32", "optimizer": "rmsprop", "learning_rate": 0.00025, "decay_rate": 0.95,

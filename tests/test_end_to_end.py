@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from simple_dqn import build, resuming
+from simple_dqn.callbacks.progress import Progress
+from simple_dqn.commands import build
+from simple_dqn.commands import resume as resuming
 from simple_dqn.main import main
-from simple_dqn.progress import Progress
 from simple_dqn.statistics import TIME_COLUMNS
 
 # Small screens make a small network: the whole job in a second or two.
@@ -437,13 +438,13 @@ def test_a_reader_that_has_gone_is_no_error(tmp_path):
 
 
 def test_progress_on_a_terminal_and_in_a_log(trained, capsys, monkeypatch):
-    from simple_dqn import progress
+    from simple_dqn.callbacks import progress
 
     monkeypatch.setattr(progress, "LIVE_INTERVAL", 0.0)
     monkeypatch.setattr(progress, "LOG_INTERVAL", 0.0)
     for live in (True, False):
         monkeypatch.setattr(
-            "simple_dqn.build.Progress", lambda stats, live=live: Progress(stats, live)
+            "simple_dqn.commands.build.Progress", lambda stats, live=live: Progress(stats, live)
         )
         capsys.readouterr()
         run("test", "snapshots/pong_2.safetensors", "--test_steps", 30)

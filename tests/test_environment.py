@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ale_py import ALEInterface
 
-from simple_dqn.environment import ALEEnvironment, shrink
+from simple_dqn.environments.atari import ALEEnvironment, shrink
 from simple_dqn.errors import UsageError
 
 
@@ -70,7 +70,7 @@ def test_observations_and_rewards_equal_the_slow_recipe(pong):
 
 def test_maximum_of_two_frames_stops_the_flicker():
     """Space Invaders draws its shots on every other frame: one frame alone misses them."""
-    from simple_dqn.roms import find_rom
+    from simple_dqn.environments.games import find_rom
 
     rom = find_rom("space_invaders")[1]
     env, ale = make(rom), bare(rom)

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simple_dqn.config import Config, EnvironmentOptions
 from simple_dqn.errors import UsageError
-from simple_dqn.experience import KIND, load_experience, save_experience
-from simple_dqn.files import load_tensors, save_tensors
 from simple_dqn.main import main
+from simple_dqn.options.definitions import Config, EnvironmentOptions
+from simple_dqn.storage.experience_file import KIND, load_experience, save_experience
+from simple_dqn.storage.files import load_tensors, save_tensors
 from tests.test_end_to_end import SMALL, refuse, rows
 from tests.test_replay_memory import make
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from simple_dqn.presets import PRESETS
-from simple_dqn.resolve import resolve
+from simple_dqn.options.presets import PRESETS
+from simple_dqn.options.resolve import resolve
 
 ROOT = Path(__file__).parent.parent
 DETAILS = [

@@ -11,9 +11,10 @@ import stat
 import pytest
 import torch
 
-from simple_dqn import files
 from simple_dqn.errors import UsageError
-from simple_dqn.files import (
+from simple_dqn.options.resolve import resolve
+from simple_dqn.storage import files
+from simple_dqn.storage.files import (
     _checksum,
     load_tensors,
     locked,
@@ -21,8 +22,7 @@ from simple_dqn.files import (
     set_aside,
     write_atomically,
 )
-from simple_dqn.resolve import resolve
-from simple_dqn.snapshot import (
+from simple_dqn.storage.snapshot import (
     load_snapshot,
     load_training_state,
     resume_path,

@@ -23,10 +23,10 @@ from simple_dqn.analysis.filter_page import (
     write_page,
 )
 from simple_dqn.analysis.filters import attribute
-from simple_dqn.build import build
+from simple_dqn.commands.build import build
 from simple_dqn.errors import UsageError
-from simple_dqn.resolve import resolve
-from simple_dqn.snapshot import Snapshot
+from simple_dqn.options.resolve import resolve
+from simple_dqn.storage.snapshot import Snapshot
 
 from .test_filters import make, random_states, watch
 

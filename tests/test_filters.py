@@ -19,7 +19,7 @@ from simple_dqn.analysis.filters import (
     receptive_field,
 )
 from simple_dqn.errors import UsageError
-from simple_dqn.networks import QNetwork
+from simple_dqn.networks.q_network import QNetwork
 
 
 def make(history=4, shape=(84, 84), padding=1, batch_norm=False):

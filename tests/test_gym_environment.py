@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from simple_dqn.environment import lane_seeds, shrink
+from simple_dqn.environment import lane_seeds
+from simple_dqn.environments.atari import shrink
+from simple_dqn.environments.gymnasium_games import GymEnvironment
 from simple_dqn.errors import UsageError
-from simple_dqn.gym_environment import GymEnvironment
 from simple_dqn.main import main
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from simple_dqn.errors import UsageError
-from simple_dqn.networks import NoisyLinear
+from simple_dqn.networks.q_network import NoisyLinear
 
 from .test_deep_q_network import make_network
 

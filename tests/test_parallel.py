@@ -15,14 +15,13 @@ import pytest
 import torch
 
 from simple_dqn.agent import Callback
-from simple_dqn.build import build, count_test_workers
-from simple_dqn.environment import Environment
+from simple_dqn.commands.build import build, count_test_workers
+from simple_dqn.environment import Environment, Step
+from simple_dqn.environments.games import find_game, make_environment
+from simple_dqn.environments.parallel import ParallelEnvironment
 from simple_dqn.errors import UsageError
-from simple_dqn.games import find_game, make_environment
-from simple_dqn.parallel import ParallelEnvironment
-from simple_dqn.resolve import resolve
+from simple_dqn.options.resolve import resolve
 from simple_dqn.state import NotRepeatableError
-from simple_dqn.structures import Step
 
 
 def play(name, num_envs, workers, steps, seed=3, **options):
@@ -122,7 +121,7 @@ def test_the_first_workers_of_a_process_do_not_hear_signals_either(tmp_path):
     script = """if True:
         import os, signal
         import numpy as np
-        from simple_dqn.parallel import ParallelEnvironment
+        from simple_dqn.environments.parallel import ParallelEnvironment
         from tests.test_parallel import Fragile
 
         if __name__ == "__main__":
@@ -237,7 +236,7 @@ def test_workers_end_when_the_process_that_trains_is_killed(tmp_path):
     script = tmp_path / "train.py"
     script.write_text(
         "import numpy as np, time\n"
-        "from simple_dqn.parallel import ParallelEnvironment\n"
+        "from simple_dqn.environments.parallel import ParallelEnvironment\n"
         "from tests.test_parallel import Fragile\n"
         "if __name__ == '__main__':\n"
         "    env = ParallelEnvironment(Fragile, 2, np.random.SeedSequence(0), 2)\n"

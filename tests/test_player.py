@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from simple_dqn.agent import Agent
-from simple_dqn.environment import Environment
-from simple_dqn.state_buffer import StateBuffer
-from simple_dqn.structures import Step
+from simple_dqn.environment import Environment, Step
+from simple_dqn.replay.state_buffer import StateBuffer
 from simple_dqn.watch import player as module
-from simple_dqn.watch.display import QUIT, Display
+from simple_dqn.watch.interface import QUIT, Display
 from simple_dqn.watch.player import KEYS, NewGame, Player, Quit
 
 FRAMES_A_STEP = 4

@@ -25,8 +25,8 @@ from simple_dqn.analysis.plot import (
     plot,
     render,
 )
-from simple_dqn.config import PlotOptions
 from simple_dqn.errors import UsageError
+from simple_dqn.options.definitions import PlotOptions
 from simple_dqn.statistics import COLUMNS
 
 SMALL = PlotOptions(figure_width=8, figure_height=5)

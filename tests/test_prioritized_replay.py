@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simple_dqn.prioritized_replay import LEAST_PRIORITY, PrioritizedReplayMemory, SumTree
+from simple_dqn.replay.prioritized import LEAST_PRIORITY, PrioritizedReplayMemory, SumTree
 
 from .test_replay_memory import fill, require_agreement
 

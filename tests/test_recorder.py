@@ -12,15 +12,7 @@ import pytest
 av = pytest.importorskip("av")
 Image = pytest.importorskip("PIL.Image")
 
-from simple_dqn.watch.recorder import (  # noqa: E402
-    SOUND_RATE,
-    Film,
-    Gif,
-    Pictures,
-    Sound,
-    Video,
-    unfinished,
-)
+from simple_dqn.watch.recorder import SOUND_RATE, Film, Gif, Pictures, Sound, Video, unfinished  # noqa: E402
 from tests.test_environment import make  # noqa: E402
 
 

@@ -6,7 +6,7 @@ import psutil
 import pytest
 
 from simple_dqn.errors import UsageError
-from simple_dqn.resources import HEADROOM, available_memory, require_memory
+from simple_dqn.options.resources import HEADROOM, available_memory, require_memory
 
 GB = 10**9
 
@@ -59,7 +59,7 @@ def test_the_address_space_limit_counts(tmp_path, monkeypatch):
 
 
 def test_too_large_a_memory_says_what_would_fit(monkeypatch):
-    monkeypatch.setattr("simple_dqn.resources.available_memory", lambda: 4 * GB + HEADROOM)
+    monkeypatch.setattr("simple_dqn.options.resources.available_memory", lambda: 4 * GB + HEADROOM)
     require_memory(4 * GB, 500_000)
     with pytest.raises(UsageError, match=r"takes 7\.1 GB .* only 4\.0 GB .* --replay_size 560000"):
         require_memory(7_066 * 10**6, 10**6)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from ale_py import roms
 
+from simple_dqn.environments.games import TWO_PLAYERS, find_rom
 from simple_dqn.errors import UsageError
 from simple_dqn.main import main
-from simple_dqn.roms import TWO_PLAYERS, find_rom
 
 from .test_environment import make
 

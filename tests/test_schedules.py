@@ -7,10 +7,10 @@ import itertools
 import pytest
 
 from simple_dqn.agent import Callback
-from simple_dqn.build import build
+from simple_dqn.callbacks.schedules import Schedule
+from simple_dqn.commands.build import build
 from simple_dqn.errors import UsageError
-from simple_dqn.resolve import resolve
-from simple_dqn.schedules import Schedule
+from simple_dqn.options.resolve import resolve
 
 SMALL = {
     "environment": "ale", "replay_size": 1000, "screen_width": 36, "screen_height": 36,

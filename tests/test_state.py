@@ -7,8 +7,8 @@ import copy
 import numpy as np
 import pytest
 
-from simple_dqn.games import find_game, make_environment
-from simple_dqn.resolve import resolve
+from simple_dqn.environments.games import find_game, make_environment
+from simple_dqn.options.resolve import resolve
 from simple_dqn.state import (
     MISFITS,
     NotRepeatableError,

@@ -1,6 +1,6 @@
 import numpy as np
 
-from simple_dqn.state_buffer import StateBuffer
+from simple_dqn.replay.state_buffer import StateBuffer
 
 
 def test_states_follow_the_observations_lane_by_lane():

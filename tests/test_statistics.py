@@ -7,8 +7,10 @@ import sys
 import numpy as np
 import pytest
 
+from simple_dqn.callbacks.writers import CSVFile, TensorBoard
 from simple_dqn.errors import UsageError
-from simple_dqn.statistics import COLUMNS, CSVFile, Statistics, TensorBoard, read_csv
+from simple_dqn.statistics import COLUMNS, Statistics
+from simple_dqn.storage.statistics_file import read_csv
 
 from .conftest import TapeEnvironment
 from .test_agent import make

@@ -10,8 +10,8 @@ import time
 
 import pytest
 
+from simple_dqn.commands import watch as commands
 from simple_dqn.main import main
-from simple_dqn.watch import commands
 from tests.test_end_to_end import SMALL, refuse
 
 SNAPSHOT = "snapshots/breakout_1.safetensors"
@@ -87,7 +87,7 @@ def test_r_does_not_count_as_a_game(there, monkeypatch, capsys):
             if len(starts) < 3:
                 raise commands.NewGame
 
-    from simple_dqn.environment import ALEEnvironment
+    from simple_dqn.environments.atari import ALEEnvironment
 
     restart = ALEEnvironment.restart
 
@@ -249,7 +249,7 @@ def test_a_score_counts_although_its_last_look_is_cut_short(there, monkeypatch, 
 
 
 def test_a_run_interrupted_before_its_first_row_leaves_nothing(in_tmp, monkeypatch, capsys):
-    from simple_dqn import build
+    from simple_dqn.commands import build
 
     def interrupted(*_, **__):
         raise KeyboardInterrupt

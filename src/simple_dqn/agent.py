@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from simple_dqn.environment import Step
 from simple_dqn.errors import UsageError
 from simple_dqn.state import (
     NotRepeatableError,
@@ -19,15 +20,14 @@ from simple_dqn.state import (
     load_generator_state,
     typed,
 )
-from simple_dqn.structures import Step
 
 if TYPE_CHECKING:  # what the loop is given; a plot of its statistics need not wait for torch
     from torch import Tensor
 
     from simple_dqn.deep_q_network import DeepQNetwork
     from simple_dqn.environment import Environment
+    from simple_dqn.replay.state_buffer import StateBuffer
     from simple_dqn.replay_memory import ReplayMemory
-    from simple_dqn.state_buffer import StateBuffer
 
 logger = logging.getLogger(__name__)
 

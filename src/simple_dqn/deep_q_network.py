@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from simple_dqn.errors import UsageError
-from simple_dqn.networks import QNetwork
-from simple_dqn.optimizers import RMSProp
+from simple_dqn.networks.q_network import QNetwork
+from simple_dqn.networks.rmsprop import RMSProp
+from simple_dqn.replay_memory import Batch
 from simple_dqn.state import State, counted
-from simple_dqn.structures import Batch
 
 # The clipped TD error bounds what flows back, so a constant is enough to lift float16's small
 # gradients out of its underflow without reaching its overflow.

@@ -15,14 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simple_dqn import __version__
-from simple_dqn.cli import COMMANDS, FROM, parse, top_level_help
 from simple_dqn.errors import Interrupted, UsageError, refusal
-from simple_dqn.presets import PROFILE_DEFAULTS
-from simple_dqn.resolve import check, resolve
+from simple_dqn.options.parser import COMMANDS, FROM, parse, top_level_help
+from simple_dqn.options.resolve import check, resolve
 
 if TYPE_CHECKING:
-    from simple_dqn.build import Run
-    from simple_dqn.snapshot import Snapshot
+    pass
 
 logger = logging.getLogger("simple_dqn")
 
@@ -104,7 +102,7 @@ def run_command(
     if command == "train":
         record = given.pop(FROM, "")
         check(given)  # a wrong value is said at once, before torch is loaded
-        from simple_dqn.training import repeat, train
+        from simple_dqn.commands.train import repeat, train
 
         if record:
             if positionals["label"]:
@@ -113,144 +111,33 @@ def run_command(
         else:
             train(positionals["game"], positionals["label"], given, command_line)
     elif command == "resume":
-        from simple_dqn.resuming import resume
+        from simple_dqn.commands.resume import resume
 
         resume(positionals["run"], given, command_line)
     elif command == "test":
+        from simple_dqn.commands.test import test
+
         test(Path(positionals["snapshot"]), given)
     elif command == "play":
-        from simple_dqn.watch.commands import play
+        from simple_dqn.commands.watch import play
 
         play(positionals["snapshot_or_game"], given)
     elif command == "record":
-        from simple_dqn.watch.commands import record
+        from simple_dqn.commands.watch import record
 
         record(Path(positionals["snapshot"]), given)
     elif command == "plot":
+        from simple_dqn.commands.look_inside import plot
+
         plot([Path(csv) for csv in positionals["csvs"]], given)
     elif command == "visualize":
+        from simple_dqn.commands.look_inside import visualize
+
         visualize(Path(positionals["snapshot"]), given)
     else:
+        from simple_dqn.commands.profile import profile
+
         profile(command.removeprefix("profile_"), positionals["game"], given)
 
 
 # --- the commands -------------------------------------------------------------------------------
-
-
-def test(path: Path, given: Given) -> None:
-    """Test a snapshot; print mean ± standard deviation, minimum, maximum and the protocol."""
-    from simple_dqn.build import announce, build, go_on, show_and_record
-    from simple_dqn.games import find_game, find_snapshots_game
-    from simple_dqn.results import open_new_csv
-    from simple_dqn.snapshot import load_snapshot
-
-    name = given.pop("game", None)
-    snapshot = load_snapshot(path)
-    config = resolve({**given, "num_envs": 1, "workers": 0}, snapshot.config)
-    if name:
-        _, game, rom = find_game(name, config.environment.environment)
-    else:
-        game, rom = find_snapshots_game(snapshot, given.get("environment", ""))
-    with build(config, game, rom, with_memory=False) as run:
-        go_on(run, snapshot)
-        show_and_record(run)
-        run.statistics.on_row += open_new_csv(config)
-        announce(run)
-        run.agent.test(steps=config.run.test_steps, games=config.run.test_games)
-        print(report(run, snapshot))
-
-
-def plot(csvs: list[Path], given: Given) -> None:
-    """Plot the statistics of one or more runs."""
-    config = resolve(given)
-    from simple_dqn.analysis.plot import plot
-
-    plot(csvs, config.plot)
-
-
-def visualize(path: Path, given: Given) -> None:
-    """Play a game of a snapshot and write a page about what excites its filters."""
-    from simple_dqn.analysis.filter_page import visualize
-    from simple_dqn.build import build, go_on
-    from simple_dqn.files import require_writable
-    from simple_dqn.games import find_snapshots_game
-    from simple_dqn.snapshot import load_snapshot
-
-    snapshot = load_snapshot(path)
-    game, rom = find_snapshots_game(snapshot, given.get("environment", ""))
-    config = resolve({**given, "num_envs": 1, "workers": 0}, snapshot.config)
-    options = config.visualization
-    page = Path(options.visualization_file or f"results/{path.stem}.html")
-    if page.is_dir():
-        raise UsageError(f"--visualization_file '{page}' is a folder: add a file's name")
-    require_writable(page.parent, "visualization_file")
-    with build(config, game, rom, with_memory=False, with_tests=False) as run:
-        go_on(run, snapshot)
-        visualize(run, snapshot, options.visualization_filters, page)
-
-
-def profile(phase: str, name: str, given: Given) -> None:
-    """Run one phase under the profiler and print where its time went."""
-    import cProfile
-    import pstats
-
-    from simple_dqn.acceleration import accelerate
-    from simple_dqn.build import build
-    from simple_dqn.games import find_game, find_preset
-    from simple_dqn.results import file_name
-
-    kind, game, rom = find_game(name, given.get("environment", "auto"))
-    given = {**given, "environment": kind}
-    if "preset" not in given:
-        given["preset"] = find_preset(kind, game)
-    config = resolve({**PROFILE_DEFAULTS[f"profile_{phase}"], **given})
-    with build(config, game, rom) as run:
-        if phase == "train" and config.backend.acceleration:
-            accelerate(run.network, config.run.train_steps // config.agent.train_frequency)
-        profiler = cProfile.Profile()
-        if phase != "random":
-            run.agent.play_random(config.run.random_steps)
-        profiler.enable()
-        if phase == "random":
-            run.agent.play_random(config.run.random_steps)
-        elif phase == "train":
-            run.agent.train(config.run.train_steps)
-        else:
-            run.agent.test(config.run.test_steps)
-        profiler.disable()
-        stats = pstats.Stats(profiler)
-        stats.sort_stats("tottime").print_stats(25)
-        output = Path(f"results/{file_name(game)}_{phase}.prof")
-        output.parent.mkdir(parents=True, exist_ok=True)
-        stats.dump_stats(output)
-        print(f"The whole profile is in {output}: any viewer of Python profiles opens it.")
-
-
-def report(run: Run, snapshot: Snapshot) -> str:
-    """Return what a test came to: scores and the protocol they were got by."""
-    from simple_dqn.games import noop_frames
-
-    row, env = run.statistics.row, run.config.environment
-    scores = (
-        "mean {average_reward:.2f} ± {std_game_reward:.2f} (standard deviation), "
-        "minimum {min_game_reward:g}, maximum {max_game_reward:g}".format(**row)
-        if row["nr_games"]
-        else "no game ended: give more --test_steps, or --test_games"
-    )
-    if snapshot.config.get("environment") == "ale":
-        least, most = noop_frames(run.config)
-        starts = f"{least} to {most} no-op frames at the start"
-        cap = f"cut off after {env.test_frame_cap} frames" if env.test_frame_cap else "no frame cap"
-        rules = (
-            f"{starts}, {cap}, frame skip {env.frame_skip}, "
-            f"sticky actions {env.repeat_action_probability:g}"
-        )
-    else:
-        rules = "starts and limits of the environment"
-    return (
-        f"{run.game}, {snapshot.path}: epoch {snapshot.epoch}, "
-        f"{snapshot.total_train_steps} training steps, preset {run.config.common.preset}\n"
-        f"{row['nr_games']} games in {row['steps']} steps: {scores}\n"
-        f"protocol: ε {row['last_exploration_rate']:g}, {rules}, "
-        f"seed {run.config.common.random_seed}"
-    )

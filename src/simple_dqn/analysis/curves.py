@@ -12,9 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from simple_dqn.config import PLACES
 from simple_dqn.errors import UsageError
-from simple_dqn.statistics import COLUMNS, Row, read_csv
+from simple_dqn.options.definitions import PLACES
+from simple_dqn.statistics import COLUMNS, Row
+from simple_dqn.storage.statistics_file import read_csv
 
 SEED_AND_PLACES = PLACES | {"random_seed"}
 PHASES = ("test", "train", "random")  # those of a learning curve; playing is not

@@ -35,9 +35,9 @@ from bokeh.resources import INLINE
 from numpy.typing import NDArray
 
 from simple_dqn.analysis.filters import Layer, StrongestStates, attribute
-from simple_dqn.build import Run
-from simple_dqn.files import write_atomically
-from simple_dqn.snapshot import Snapshot
+from simple_dqn.commands.build import Run
+from simple_dqn.storage.files import write_atomically
+from simple_dqn.storage.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from simple_dqn.agent import Agent, Callback
 from simple_dqn.errors import UsageError
-from simple_dqn.networks import INITIALIZERS, QNetwork
+from simple_dqn.networks.q_network import INITIALIZERS, QNetwork
 
 BATCH = 64  # states that go through the network together
 CONTROL_SEED = 0  # of the control's random weights

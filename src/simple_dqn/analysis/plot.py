@@ -29,9 +29,9 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from simple_dqn.analysis.curves import Curve, Run, make_curve, numbers, read_runs
-from simple_dqn.config import PlotOptions
 from simple_dqn.errors import UsageError
-from simple_dqn.files import write_atomically
+from simple_dqn.options.definitions import PlotOptions
+from simple_dqn.storage.files import write_atomically
 
 logger = logging.getLogger(__name__)
 

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simple_dqn.agent import Agent, Callback
-from simple_dqn.environment import Environment
-from simple_dqn.structures import Step
-from simple_dqn.watch.display import QUIT, Display
+from simple_dqn.environment import Environment, Step
+from simple_dqn.watch.interface import QUIT, Display
 from simple_dqn.watch.joystick import choose
 from simple_dqn.watch.scene import QMeter, QValues, Scene
 from simple_dqn.watch.sound import Speaker

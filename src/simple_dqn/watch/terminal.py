@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from simple_dqn.watch.display import Display, signals_unwind
+from simple_dqn.watch.interface import Display, signals_unwind
 from simple_dqn.watch.joystick import DOWN, FIRE, LEFT, OPPOSITES, RIGHT, UP
 from simple_dqn.watch.scene import QValues, Scene, grid
 

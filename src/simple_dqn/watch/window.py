@@ -7,7 +7,7 @@ import os
 import pygame
 
 from simple_dqn.errors import UsageError
-from simple_dqn.watch.display import QUIT, Display
+from simple_dqn.watch.interface import QUIT, Display
 from simple_dqn.watch.joystick import DOWN, FIRE, LEFT, RIGHT, UP
 from simple_dqn.watch.scene import STATUS_HEIGHT, Scene, draw
 

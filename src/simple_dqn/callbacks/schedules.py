@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from simple_dqn.agent import Agent, Callback
-from simple_dqn.structures import Step
+from simple_dqn.environment import Step
 
 
 class Schedule(Callback):

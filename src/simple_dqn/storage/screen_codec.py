@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from simple_dqn.resources import available_memory
-from simple_dqn.structures import Experience
+from simple_dqn.options.resources import available_memory
+from simple_dqn.replay_memory import Experience
 
 CHUNK = 1000  # slots that are compressed at once
 PIECE = 1 << 10  # bytes to decompress at once, so few that what comes out stays in the cache

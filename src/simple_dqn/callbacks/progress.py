@@ -11,8 +11,8 @@ import numpy as np
 from tqdm import tqdm
 
 from simple_dqn.agent import Agent, Callback
+from simple_dqn.environment import Step
 from simple_dqn.statistics import Statistics
-from simple_dqn.structures import Step
 
 logger = logging.getLogger(__name__)
 

@@ -11,28 +11,18 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import torch
+from typing import TYPE_CHECKING
 
 from simple_dqn.agent import Agent, Callback
-from simple_dqn.checkpoint import Checkpoint
-from simple_dqn.config import without_places
-from simple_dqn.errors import Interrupted, UsageError, refusal
-from simple_dqn.results import csv_of
-from simple_dqn.state import MISFITS, State, counted, typed
+from simple_dqn.errors import Interrupted, refusal
+from simple_dqn.storage.checkpoint import Checkpoint, state_of
 
 if TYPE_CHECKING:
-    from simple_dqn.build import Run
+    from simple_dqn.commands.build import Run
 
 logger = logging.getLogger(__name__)
 
-# Of ``config.PLACES`` those without which a run is another, or leaves less behind: what names code
-# or files is asked for again, as a checkpoint may come from anybody.
-ASKED_FOR = ("callback", "tensorboard", "csv_file")
-KEPT_PLACES = ("stop_at", "checkpoint_every")
 # The share of the time that checkpoints may take: where one takes longer, the next comes later.
 MOST_COST = 0.01
 # The signals that end a run after its step; a closed terminal (SIGHUP) is no reason to lose it.
@@ -144,104 +134,3 @@ class _BeforePhaseEnd(Callback):
 
     def on_phase_end(self, agent: Agent) -> None:
         self.checkpointer.phase_ends(agent)
-
-
-def state_of(run: Run) -> State:
-    """Return the state of all that a run consists of, but for the replay memory's slots."""
-    assert run.agent.memory is not None
-    config, device = run.config.to_dict(), run.network.device
-    asked_for = {name: config[name] for name in ASKED_FOR}
-    if config["csv_file"] == csv_of(config["save_weights_prefix"]):
-        asked_for["csv_file"] = ""  # it goes without saying
-    return dict(
-        game=run.game,
-        config=without_places(config),
-        places={name: config[name] for name in KEPT_PLACES},
-        asked_for=asked_for,
-        start_epoch=run.config.run.start_epoch,
-        agent=run.agent.state_dict(),
-        network=run.network.state_dict(),
-        memory=run.agent.memory.state_dict(),
-        statistics=run.statistics.state_dict(),
-        callback=run.callback.state_dict() if run.callback else None,
-        torch_generator=torch.get_rng_state(),
-        cuda_generator=torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
-    )
-
-
-class Origin(NamedTuple):
-    """What a checkpoint tells of its run before its objects are built."""
-
-    path: Path
-    game: str  # ALE's name of the game or a Gymnasium id
-    config: dict[str, Any]  # all options but ``config.PLACES``, of those KEPT_PLACES
-    asked_for: dict[str, str]  # what else it was given, see ASKED_FOR
-    start_epoch: int
-    epoch: int  # it stands in
-    phase: str
-    refill: bool  # the random phase, see ``training.run_phases``
-    finished: bool  # nothing is left to do
-    state: State  # all of it
-
-    @property
-    def snapshot_epoch(self) -> int:
-        """The epoch of the last snapshot."""
-        return self.epoch - (self.phase == "train")
-
-
-def read_origin(checkpoint: Checkpoint) -> Origin:
-    """Read a checkpoint, but for the replay memory's slots.
-
-    Raises:
-        UsageError: it is damaged.
-    """
-    state = checkpoint.load()
-    try:
-        phase = typed(state["agent"]["phase"], str)
-        if phase not in ("random", "train", "test"):
-            raise ValueError(f"no phase {phase!r:.20}")
-        return Origin(
-            path=checkpoint.path,
-            game=typed(state["game"], str),
-            config={
-                **without_places(typed(state["config"], dict)),
-                **{name: state["places"][name] for name in KEPT_PLACES},
-            },
-            asked_for={name: typed(state["asked_for"][name], str) for name in ASKED_FOR},
-            start_epoch=counted(state["start_epoch"]),
-            epoch=counted(state["statistics"]["epoch"]),
-            phase=phase,
-            refill=typed(state["refill"], bool),
-            finished=typed(state["finished"], bool),
-            state=state,
-        )
-    except MISFITS as error:
-        raise UsageError(f"'{checkpoint.path}' is damaged ({error!s:.80})") from None
-
-
-def load_state(run: Run, checkpoint: Checkpoint, state: State) -> None:
-    """Have a run that was built with the same options go on from a checkpoint.
-
-    Raises:
-        UsageError: it is damaged, or was made with other options.
-    """
-    memory = run.agent.memory
-    assert memory is not None
-    try:
-        checkpoint.load_slots(memory, len(run.environment.action_meanings))
-        memory.load_state_dict(state["memory"])
-        run.network.load_state_dict(state["network"])
-        run.agent.load_state_dict(state["agent"])
-        run.statistics.load_state_dict(state["statistics"], run.agent)
-        torch.set_rng_state(state["torch_generator"])
-        device, drawn = run.network.device, state.get("cuda_generator")  # not in older ones
-        if device.type == "cuda" and drawn is not None:
-            torch.cuda.set_rng_state(drawn, device)
-    except UsageError:  # the line says already what is wrong, such as which file is damaged
-        raise
-    except MISFITS as error:
-        raise UsageError(
-            f"'{checkpoint.path}' does not fit these options, or is damaged ({error!s:.80})"
-        ) from None
-    if run.callback and state["callback"] is not None:
-        run.callback.load_state_dict(state["callback"], run.agent)

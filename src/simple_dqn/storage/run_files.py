@@ -6,27 +6,20 @@ versions. It holds a list: an entry for the training and one for each time it wa
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import math
 import os
-import platform
 import re
-import subprocess
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-import torch
-
-from simple_dqn.config import Config
+from simple_dqn.callbacks.writers import CSVFile
 from simple_dqn.errors import UsageError
-from simple_dqn.files import require_writable, set_aside, write_atomically
-from simple_dqn.snapshot import snapshot_path
-from simple_dqn.state import typed
-from simple_dqn.statistics import CSVFile, Row, read_csv
+from simple_dqn.options.definitions import Config
+from simple_dqn.statistics import Row
+from simple_dqn.storage.files import require_writable, set_aside, write_atomically
+from simple_dqn.storage.snapshot import snapshot_path
+from simple_dqn.storage.statistics_file import read_csv
 
 logger = logging.getLogger(__name__)
 
@@ -157,93 +150,3 @@ def checkpoint_path(config: Config) -> Path:
 def record_path(config: Config) -> Path:
     """Return the file beside the results that tells what would repeat the run."""
     return Path(config.run.csv_file.removesuffix(".csv") + ".json")
-
-
-def read_records(config: Config, game: str, seed: int | None) -> list[Any]:
-    """Return the entries of the record so far; none if there is no such file.
-
-    Raises:
-        UsageError: the file is damaged, or of another run than the one of ``game`` and ``seed``.
-    """
-    path = record_path(config)
-    try:
-        text = path.read_text() if path.exists() else '{"runs": []}'
-        records: list[Any] = typed(json.loads(text)["runs"], list)
-        runs = {(record["game"], record["config"]["random_seed"]) for record in records}
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise UsageError(f"'{path}' is damaged: move it away to go on") from None
-    if runs and (game, seed) not in runs:
-        raise UsageError(
-            f"'{config.run.csv_file}' has the results of another run, says '{path}': "
-            f"give another --csv_file"
-        )
-    return records
-
-
-def read_record(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Return the entry of the training in a record, and those of when it was gone on with.
-
-    Raises:
-        UsageError: there is no such file, or it is no record.
-    """
-    if not path.is_file():
-        raise UsageError(f"there is no file '{path}'")
-    try:
-        records = typed(json.loads(path.read_text())["runs"], list)
-        for record in records:
-            typed(record["game"], str)
-            typed(record["config"], dict)
-        begins_with = typed(records[0]["command_line"], list)[1]
-    except (ValueError, KeyError, TypeError, IndexError, RecursionError):
-        raise UsageError(f"'{path}' is no record of a run, or is damaged") from None
-    if begins_with != "train":
-        raise UsageError(f"'{path}' begins with {begins_with}: it does not tell how the run began")
-    return records[0], records[1:]
-
-
-def differences(record: dict[str, Any], rom: Path | None) -> list[tuple[str, Any, Any]]:
-    """Return (what, as it was, as it is) of all that may make another run of a record's."""
-    here = circumstances(rom)
-    flat = {**here.pop("versions"), **here}
-    versions = record.get("versions")
-    theirs = {**(versions if isinstance(versions, dict) else {}), **record}
-    return [(what, theirs.get(what), own) for what, own in flat.items() if theirs.get(what) != own]
-
-
-def circumstances(rom: Path | None) -> dict[str, Any]:
-    """Return what a run depends on beside its options."""
-    packages = ("simple-dqn", "torch", "numpy", "ale-py", "gymnasium", "opencv-python-headless")
-    return dict(
-        rom=hashlib.sha256(rom.read_bytes()).hexdigest() if rom else None,
-        commit=_commit(),
-        versions={package: version(package) for package in packages},
-        python=platform.python_version(),
-        platform=platform.platform(),
-        threads=torch.get_num_threads(),
-    )
-
-
-def write_record(
-    config: Config, game: str, rom: Path | None, command_line: list[str], records: list[Any]
-) -> None:
-    """Write the record: an entry for the training, and one for each time it was resumed."""
-    command = ["simple-dqn", *command_line]
-    options = config.to_dict()
-    records.append(dict(command_line=command, game=game, config=options, **circumstances(rom)))
-    text = json.dumps(dict(format_version=1, runs=records), indent=2)
-    write_atomically(record_path(config), (text + "\n").encode())
-
-
-def _commit() -> str | None:
-    """Return the commit of our own checkout; None for an installed package."""
-    root = Path(__file__).parents[2]
-    if not (root / ".git").exists():
-        return None
-    try:
-        git = subprocess.run(
-            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"],
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return git.stdout.strip()

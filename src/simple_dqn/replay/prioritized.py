@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simple_dqn.replay_memory import MOST_ROUNDS, ReplayMemory
+from simple_dqn.replay_memory import MOST_ROUNDS, Batch, ReplayMemory
 from simple_dqn.state import State, fill, typed
-from simple_dqn.structures import Batch
 
 LEAST_PRIORITY = 1e-6  # added to |δ|, so that nothing is never replayed
 

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from simple_dqn.config import Config
 from simple_dqn.environment import Environment
 from simple_dqn.errors import UsageError
-from simple_dqn.files import load_tensors, save_tensors
-from simple_dqn.packing import pack, unpack
-from simple_dqn.structures import Experience
+from simple_dqn.options.definitions import Config
+from simple_dqn.replay_memory import Experience
+from simple_dqn.storage.files import load_tensors, save_tensors
+from simple_dqn.storage.screen_codec import pack, unpack
 
 KIND = "file of experience"
 

@@ -6,16 +6,17 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from simple_dqn.build import Run, announce, build, go_on, show_and_record, title
-from simple_dqn.config import Config
+from simple_dqn.commands.build import Run, announce, build, go_on, show_and_record, title
+from simple_dqn.environments.games import find_game, find_snapshots_game
 from simple_dqn.errors import UsageError
-from simple_dqn.experience import save_experience
-from simple_dqn.files import require_writable
-from simple_dqn.games import find_game, find_snapshots_game
-from simple_dqn.presets import PLAY_DEFAULTS
-from simple_dqn.resolve import resolve
-from simple_dqn.snapshot import Snapshot, load_snapshot
-from simple_dqn.watch.display import open_display, signals_unwind
+from simple_dqn.options.definitions import Config
+from simple_dqn.options.presets import PLAY_DEFAULTS
+from simple_dqn.options.resolve import resolve
+from simple_dqn.storage.experience_file import save_experience
+from simple_dqn.storage.files import require_writable
+from simple_dqn.storage.snapshot import Snapshot, load_snapshot
+from simple_dqn.watch.displays import open_display
+from simple_dqn.watch.interface import signals_unwind
 from simple_dqn.watch.player import NewGame, Player, Quit
 from simple_dqn.watch.recorder import Film, Gif, Video, unfinished
 from simple_dqn.watch.sound import open_speaker

@@ -16,7 +16,8 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers import FilterObservation, FlattenObservation, TransformObservation
 from numpy.typing import NDArray
 
-from simple_dqn.environment import Environment, lane_seeds, shrink
+from simple_dqn.environment import Environment, Step, lane_seeds
+from simple_dqn.environments.atari import shrink
 from simple_dqn.errors import UsageError
 from simple_dqn.state import (
     NotRepeatableError,
@@ -27,7 +28,6 @@ from simple_dqn.state import (
     load_generator_state,
     typed,
 )
-from simple_dqn.structures import Step
 
 gymnasium.register_envs(ale_py)  # the ids ALE/...
 gymnasium.logger.min_level = gymnasium.logger.ERROR  # its warnings are for an environment's author

@@ -12,34 +12,33 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from simple_dqn.acceleration import accelerate
-from simple_dqn.build import Run, announce, build, load_weights, show_and_record
-from simple_dqn.checkpoint import Checkpoint
-from simple_dqn.checkpointer import Checkpointer
-from simple_dqn.config import PLACES, Config
+from simple_dqn.callbacks.checkpointer import Checkpointer
+from simple_dqn.callbacks.writers import CSVFile, TensorBoard
+from simple_dqn.commands.build import Run, announce, build, load_weights, show_and_record
+from simple_dqn.environments.games import find_game, find_preset
 from simple_dqn.errors import Interrupted, UsageError, refusal
-from simple_dqn.experience import load_experience
-from simple_dqn.files import locked
-from simple_dqn.games import find_game, find_preset
-from simple_dqn.resolve import interval, resolve
-from simple_dqn.results import (
+from simple_dqn.networks.acceleration import accelerate
+from simple_dqn.options.definitions import PLACES, Config
+from simple_dqn.options.resolve import interval, resolve
+from simple_dqn.statistics import Row
+from simple_dqn.storage.checkpoint import Checkpoint
+from simple_dqn.storage.experience_file import load_experience
+from simple_dqn.storage.files import locked
+from simple_dqn.storage.record import differences, read_record, write_record
+from simple_dqn.storage.run_files import (
     best_path,
     checkpoint_path,
     csv_of,
-    differences,
     file_name,
     keep_best,
     open_new_csv,
-    read_record,
     record_path,
     remove_leftovers,
     require_new,
     require_places,
     snapshot_files,
-    write_record,
 )
-from simple_dqn.snapshot import Snapshot, load_snapshot, save_snapshot
-from simple_dqn.statistics import CSVFile, Row, TensorBoard
+from simple_dqn.storage.snapshot import Snapshot, load_snapshot, save_snapshot
 
 logger = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ from dataclasses import fields
 from typing import Any, NoReturn
 
 from simple_dqn import __version__
-from simple_dqn.config import PATHS, PLACES, PROFILE, Config, options
 from simple_dqn.errors import UsageError
-from simple_dqn.presets import PLAY_DEFAULTS, PROFILE_DEFAULTS
+from simple_dqn.options.definitions import PATHS, PLACES, PROFILE, Config, options
+from simple_dqn.options.presets import PLAY_DEFAULTS, PROFILE_DEFAULTS
 
 # command -> (positional arguments, what it does)
 GAME = ("game", "ROM file, name of an Atari game, or Gymnasium id (module:id of a package)")

@@ -12,36 +12,34 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from simple_dqn import training
-from simple_dqn.build import announce, build, go_on, show_and_record
-from simple_dqn.checkpoint import Checkpoint
-from simple_dqn.checkpointer import Origin, load_state, read_origin
-from simple_dqn.config import Config
+from simple_dqn.commands import train as training
+from simple_dqn.commands.build import announce, build, go_on, show_and_record
+from simple_dqn.commands.train import Given
+from simple_dqn.environments.games import find_snapshots_game
 from simple_dqn.errors import UsageError
-from simple_dqn.files import set_aside
-from simple_dqn.games import find_snapshots_game
-from simple_dqn.resolve import changes, resolve
-from simple_dqn.results import (
+from simple_dqn.options.definitions import Config
+from simple_dqn.options.resolve import changes, resolve
+from simple_dqn.storage.checkpoint import Checkpoint, Origin, load_state, read_origin
+from simple_dqn.storage.files import set_aside
+from simple_dqn.storage.record import read_records, write_record
+from simple_dqn.storage.run_files import (
     best_path,
     checkpoint_path,
     csv_of,
     keep_best,
     last_snapshot,
-    read_records,
     require_new,
     require_places,
     set_later_aside,
-    write_record,
 )
-from simple_dqn.snapshot import (
+from simple_dqn.storage.snapshot import (
     Snapshot,
     load_snapshot,
     load_training_state,
     resume_path,
     snapshot_path,
 )
-from simple_dqn.statistics import read_csv
-from simple_dqn.training import Given
+from simple_dqn.storage.statistics_file import read_csv
 
 logger = logging.getLogger(__name__)
 

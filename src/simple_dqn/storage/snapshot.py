@@ -12,10 +12,10 @@ import hashlib
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from simple_dqn.config import Config, without_places
 from simple_dqn.errors import UsageError
-from simple_dqn.files import load_tensors, save_tensors
+from simple_dqn.options.definitions import Config, without_places
 from simple_dqn.state import counted, typed
+from simple_dqn.storage.files import load_tensors, save_tensors
 
 SNAPSHOT, TRAINING_STATE = "snapshot", "training state"
 

@@ -16,24 +16,25 @@ from typing import Any
 import numpy as np
 import torch
 
-from simple_dqn import user_classes
-from simple_dqn.acceleration import ShareCores, device_screens
 from simple_dqn.agent import Agent, Callback
-from simple_dqn.config import Config
+from simple_dqn.callbacks.progress import Progress, log_row
+from simple_dqn.callbacks.schedules import NoisyExploration, Schedule
+from simple_dqn.callbacks.share_cores import ShareCores
 from simple_dqn.deep_q_network import DeepQNetwork, choose_device
 from simple_dqn.environment import Environment
+from simple_dqn.environments.games import make_environment
 from simple_dqn.errors import UsageError
-from simple_dqn.files import require_writable
-from simple_dqn.games import make_environment
-from simple_dqn.networks import QNetwork
-from simple_dqn.prioritized_replay import PrioritizedReplayMemory
-from simple_dqn.progress import Progress, log_row
+from simple_dqn.networks.q_network import QNetwork
+from simple_dqn.options import custom_classes as user_classes
+from simple_dqn.options.definitions import Config
+from simple_dqn.options.resources import require_memory, require_network_memory
+from simple_dqn.replay.device import device_screens
+from simple_dqn.replay.prioritized import PrioritizedReplayMemory
+from simple_dqn.replay.state_buffer import StateBuffer
 from simple_dqn.replay_memory import ReplayMemory
-from simple_dqn.resources import require_memory, require_network_memory
-from simple_dqn.schedules import NoisyExploration, Schedule
-from simple_dqn.snapshot import Snapshot
-from simple_dqn.state_buffer import StateBuffer
 from simple_dqn.statistics import Statistics
+from simple_dqn.storage.files import require_writable
+from simple_dqn.storage.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
 
@@ -281,7 +282,7 @@ def show_and_record(run: Run) -> None:
         if place:
             require_writable(Path(place).parent, option)
     if env.display_screen:
-        from simple_dqn.watch.display import open_display
+        from simple_dqn.watch.displays import open_display
         from simple_dqn.watch.player import Player
 
         display = open_display("window", title(run))

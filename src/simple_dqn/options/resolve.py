@@ -9,9 +9,15 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from simple_dqn.config import DEEPMIND_EPSILON, OPTIMIZER_EPSILON, PATHS, Config, options
 from simple_dqn.errors import UsageError
-from simple_dqn.presets import PRESETS
+from simple_dqn.options.definitions import (
+    DEEPMIND_EPSILON,
+    OPTIMIZER_EPSILON,
+    PATHS,
+    Config,
+    options,
+)
+from simple_dqn.options.presets import PRESETS
 
 
 def resolve(given: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> Config:

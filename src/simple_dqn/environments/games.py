@@ -7,18 +7,23 @@ from __future__ import annotations
 
 import difflib
 import re
+import shutil
+import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ale_py import ALEInterface, LoggerMode, roms
 
-from simple_dqn import user_classes
-from simple_dqn.config import Config, EnvironmentOptions
-from simple_dqn.environment import ALEEnvironment, Environment
+from simple_dqn.environment import Environment
+from simple_dqn.environments.atari import ALEEnvironment
 from simple_dqn.errors import UsageError
-from simple_dqn.roms import find_rom
-from simple_dqn.snapshot import Saved
+from simple_dqn.options import custom_classes as user_classes
+from simple_dqn.options.definitions import Config, EnvironmentOptions
+from simple_dqn.storage.snapshot import Saved
+
+ALEInterface.setLoggerMode(LoggerMode.Error)
 
 
 def find_game(name: str, kind: str) -> tuple[str, str, Path | None]:
@@ -127,7 +132,7 @@ def make_environment(
     shown = shown or env.display_screen or bool(env.record_screen_path)
     if not workers or shown or audible:
         return _make(config, game, rom, num_envs, seed, shown, audible)
-    from simple_dqn.parallel import ParallelEnvironment
+    from simple_dqn.environments.parallel import ParallelEnvironment
 
     make = partial(_make_lane, config, game, rom)
     return ParallelEnvironment(make, num_envs, seed, workers)
@@ -169,7 +174,7 @@ def _make(
             raise UsageError(f"{env.environment} cannot be shown: it has no method 'screen'")
         return environment
     if rom is None:
-        from simple_dqn.gym_environment import GymEnvironment
+        from simple_dqn.environments.gymnasium_games import GymEnvironment
 
         user_classes.see_current_folder()  # for module:id
         return GymEnvironment(game, num_envs=num_envs, seed=seed, render=shown, **screen)  # type: ignore[arg-type]
@@ -202,3 +207,72 @@ def noop_frames(config: Config) -> tuple[int, int]:
         least = min(config.replay.history_length, env.random_starts) + 1
         return least * env.frame_skip, (env.random_starts + 1) * env.frame_skip
     return 1, max(env.random_starts, 1)
+
+
+# ALE has these only for two players, and ends the whole process if one player loads them.
+TWO_PLAYERS = ("combat", "joust", "maze_craze", "warlords")
+
+
+def find_rom(name: str) -> tuple[str, Path]:
+    """Return (game, path of its ROM) for a file or a game's name.
+
+    An existing file is identified by its checksum, whatever it is called. Otherwise the last part
+    of ``name`` without its extension is looked up among the ROMs of ale-py, so that
+    ``roms/pong.bin``, ``pong`` and ``Pong`` all work without any file.
+
+    Raises:
+        UsageError: the file is no ROM that ALE knows, or no game has that name.
+    """
+    game, path = _find(name)
+    if game in TWO_PLAYERS:
+        raise UsageError(f"{game} is for two players only: ALE cannot play it alone")
+    return game, path
+
+
+def _find(name: str) -> tuple[str, Path]:
+    """Do what find_rom does, for games of two players too."""
+    path = Path(name)
+    by_letters = {_letters(game): game for game in roms.get_all_rom_ids()}
+    named = by_letters.get(_letters(path.stem))
+    if path.is_file():
+        game = _identify(path)
+        if named in (game, None):
+            return game, path
+        # ALE believes a file's name before its content and would load the wrong game.
+        shipped = Path(roms.get_rom_path(game))
+        if shipped.read_bytes() != path.read_bytes():
+            raise UsageError(f"'{name}' holds {game}, not {named}: rename it to {game}.bin")
+        return game, shipped
+    if name and path.is_dir() and named is None:
+        raise UsageError(f"'{name}' is a folder, not a ROM file; give a file or a game's name")
+    if named is None:
+        near = difflib.get_close_matches(_letters(path.stem), by_letters, n=3)
+        hint = (
+            f"did you mean {' or '.join(by_letters[n] for n in near)}?"
+            if near
+            else f"ale-py ships {len(by_letters) - len(TWO_PLAYERS)} games for one player, such as "
+            f"breakout, pong and space_invaders"
+        )
+        raise UsageError(f"there is no ROM file '{name}' and no game '{path.stem}': {hint}")
+    return named, Path(roms.get_rom_path(named))
+
+
+def _identify(path: Path) -> str:
+    """Return the game in a file, by its checksum alone: under a name that says nothing.
+
+    Raises:
+        UsageError: ALE knows no such ROM.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        game: str | None = ALEInterface.isSupportedROM(shutil.copy(path, f"{folder}/rom.bin"))
+    if game is None:
+        raise UsageError(
+            f"'{path}' is no Atari 2600 ROM that ALE knows (by its checksum); "
+            f"to use the ROM that comes with ale-py, give a name like roms/pong.bin without a file"
+        )
+    return game
+
+
+def _letters(name: str) -> str:
+    """Fold a name to what does not depend on its spelling: SpaceInvaders = space_invaders."""
+    return "".join(c for c in name.lower() if c.isalnum())

@@ -16,10 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from simple_dqn.environment import Environment, Policy, lane_seeds
+from simple_dqn.environment import Environment, Policy, Step, lane_seeds
 from simple_dqn.errors import UsageError
 from simple_dqn.state import NotRepeatableError, State, fill, listed
-from simple_dqn.structures import Step
 
 Make = Callable[[np.random.SeedSequence], Environment]
 

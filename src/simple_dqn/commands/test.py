@@ -1,0 +1,67 @@
+"""The command test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from simple_dqn.options.resolve import resolve
+
+if TYPE_CHECKING:
+    from simple_dqn.commands.build import Run
+    from simple_dqn.storage.snapshot import Snapshot
+
+Given = dict[str, Any]  # the options that the user gave
+
+
+def test(path: Path, given: Given) -> None:
+    """Test a snapshot; print mean ± standard deviation, minimum, maximum and the protocol."""
+    from simple_dqn.commands.build import announce, build, go_on, show_and_record
+    from simple_dqn.environments.games import find_game, find_snapshots_game
+    from simple_dqn.storage.run_files import open_new_csv
+    from simple_dqn.storage.snapshot import load_snapshot
+
+    name = given.pop("game", None)
+    snapshot = load_snapshot(path)
+    config = resolve({**given, "num_envs": 1, "workers": 0}, snapshot.config)
+    if name:
+        _, game, rom = find_game(name, config.environment.environment)
+    else:
+        game, rom = find_snapshots_game(snapshot, given.get("environment", ""))
+    with build(config, game, rom, with_memory=False) as run:
+        go_on(run, snapshot)
+        show_and_record(run)
+        run.statistics.on_row += open_new_csv(config)
+        announce(run)
+        run.agent.test(steps=config.run.test_steps, games=config.run.test_games)
+        print(report(run, snapshot))
+
+
+def report(run: Run, snapshot: Snapshot) -> str:
+    """Return what a test came to: scores and the protocol they were got by."""
+    from simple_dqn.environments.games import noop_frames
+
+    row, env = run.statistics.row, run.config.environment
+    scores = (
+        "mean {average_reward:.2f} ± {std_game_reward:.2f} (standard deviation), "
+        "minimum {min_game_reward:g}, maximum {max_game_reward:g}".format(**row)
+        if row["nr_games"]
+        else "no game ended: give more --test_steps, or --test_games"
+    )
+    if snapshot.config.get("environment") == "ale":
+        least, most = noop_frames(run.config)
+        starts = f"{least} to {most} no-op frames at the start"
+        cap = f"cut off after {env.test_frame_cap} frames" if env.test_frame_cap else "no frame cap"
+        rules = (
+            f"{starts}, {cap}, frame skip {env.frame_skip}, "
+            f"sticky actions {env.repeat_action_probability:g}"
+        )
+    else:
+        rules = "starts and limits of the environment"
+    return (
+        f"{run.game}, {snapshot.path}: epoch {snapshot.epoch}, "
+        f"{snapshot.total_train_steps} training steps, preset {run.config.common.preset}\n"
+        f"{row['nr_games']} games in {row['steps']} steps: {scores}\n"
+        f"protocol: ε {row['last_exploration_rate']:g}, {rules}, "
+        f"seed {run.config.common.random_seed}"
+    )

@@ -1,0 +1,274 @@
+"""ALEEnvironment: Atari 2600 games on the Arcade Learning Environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from ale_py import Action, ALEInterface, ALEState, LoggerMode
+from numpy.typing import NDArray
+
+from simple_dqn.environment import Environment, Step, lane_seeds
+from simple_dqn.errors import UsageError
+from simple_dqn.state import State, fill, generator_state, listed, load_generator_state, typed
+
+ALEInterface.setLoggerMode(LoggerMode.Error)  # no banner on every start
+cv2.setNumThreads(1)  # one screen is too little work to share out
+
+
+INTERPOLATIONS = {"area": cv2.INTER_AREA, "linear": cv2.INTER_LINEAR}
+
+
+def shrink(rgb: NDArray[np.uint8], width: int, height: int, resize: str) -> NDArray[np.uint8]:
+    """Turn an RGB or grey screen, uint8 [h, w(, 3)], into an observation, uint8 [height, width].
+
+    Luma .299 R + .587 G + .114 B, then a resize: ``area`` averages the covered pixels, which is
+    what DeepMind's torch7 ``image.scale`` does when it shrinks; ``linear`` is OpenCV's default.
+    """
+    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY) if rgb.ndim == 3 else rgb
+    return cv2.resize(grey, (width, height), interpolation=INTERPOLATIONS[resize])  # type: ignore
+
+
+class ALEEnvironment(Environment):
+    """Atari 2600 games on ale-py, preprocessed as DeepMind did in 2015.
+
+    From emulator frames to an observation, in order (docs/faithfulness.md has the sources):
+      1. repeat the action for ``frame_skip`` frames, summing the rewards; stop at a terminal
+      2. pool the last two frames: sprites that the console draws only every other frame flicker
+      3. luma, RGB to grey
+      4. resize to ``screen_height`` x ``screen_width``
+    and about episodes:
+      5. losing a life is a terminal in training; the game goes on at the next ``restart``
+      6. every restart plays a random number of no-op frames, the only source of randomness in an
+         otherwise deterministic console; their rewards belong to nobody and are dropped
+      7. a test game is truncated after ``test_frame_cap`` frames
+
+    Args:
+        rom: path of the ROM.
+        num_envs: N, the number of lanes.
+        seed: of the no-op starts and of sticky actions. Lane i draws what a single game would with
+            the i-th seed of ``lane_seeds``.
+        frame_skip: frames that an action is repeated for.
+        repeat_action_probability: chance, each frame, that the last frame's action is done again
+            (sticky actions, Machado et al. 2018, section 5.2).
+        minimal_action_set: the game's own actions, or all 18.
+        game_mode, game_difficulty: the console's switches; -1 as the cartridge starts.
+        color_averaging: pool by ALE's colour averaging, not by the maximum.
+        resize, screen_width, screen_height: of the observation, see ``shrink``.
+        life_loss_terminal: whether 5 holds.
+        random_starts: (least, most) no-op frames of 6, drawn uniformly; (1, 1) is no randomness.
+        random_starts_multiple: draw only multiples of this many frames.
+        test_frame_cap: frames of 7; 0 for none.
+        audible: whether there is ``sound``.
+
+    Raises:
+        UsageError: the game has no such mode or difficulty.
+    """
+
+    pixel_aspect = 7 / 4  # 160x210 pixels fill a screen of 4:3
+
+    def __init__(
+        self,
+        rom: Path,
+        *,
+        num_envs: int,
+        seed: np.random.SeedSequence,
+        frame_skip: int,
+        repeat_action_probability: float,
+        minimal_action_set: bool,
+        game_mode: int,
+        game_difficulty: int,
+        color_averaging: bool,
+        resize: str,
+        screen_width: int,
+        screen_height: int,
+        life_loss_terminal: bool,
+        random_starts: tuple[int, int],
+        random_starts_multiple: int,
+        test_frame_cap: int,
+        audible: bool = False,
+    ) -> None:
+        self.num_envs = num_envs
+        self.frame_skip = frame_skip
+        self.repeat_action_probability = repeat_action_probability
+        self.color_averaging = color_averaging
+        self.resize = resize
+        self.observation_shape = (screen_height, screen_width)
+        self.observation_dtype = np.dtype(np.uint8)
+        self.life_loss_terminal = life_loss_terminal
+        self.random_starts = random_starts
+        self.random_starts_multiple = random_starts_multiple
+        self.test_frame_cap = test_frame_cap
+
+        self.rngs: list[np.random.Generator] = []
+        self.games: list[ALEInterface] = []
+        for lane, lane_seed in enumerate(lane_seeds(seed, num_envs)):
+            ale_seed, own_seed = lane_seed.spawn(2)
+            self.rngs.append(np.random.default_rng(own_seed))
+            ale = ALEInterface()
+            ale.setInt("random_seed", int(ale_seed.generate_state(1)[0] >> 1))
+            ale.setInt("frame_skip", 1)  # the skip is ours: pooling wants the last two frames
+            ale.setFloat("repeat_action_probability", 0)  # ours: ALE's own forgets its last action
+            ale.setBool("color_averaging", color_averaging)
+            ale.setBool("sound_obs", audible and lane == 0)
+            ale.loadROM(str(rom))
+            if game_mode >= 0:
+                _check_switch(ale.getAvailableModes(), game_mode, "game_mode", rom.stem)
+                ale.setMode(game_mode)
+            if game_difficulty >= 0:
+                available = ale.getAvailableDifficulties()
+                _check_switch(available, game_difficulty, "game_difficulty", rom.stem)
+                ale.setDifficulty(game_difficulty)
+            ale.reset_game()
+            self.games.append(ale)
+
+        ale = self.games[0]
+        self.sound_rate = int(self.frames_per_second * ale.getAudioSize()) if audible else 0
+        self.actions = ale.getMinimalActionSet() if minimal_action_set else ale.getLegalActionSet()
+        self.action_meanings = [action.name for action in self.actions]
+        height, width = ale.getScreenDims()
+        # The last two frames of each lane, [2, height, width, 3]: the newer one at ``newest``.
+        self.frames = np.zeros((num_envs, 2, height, width, 3), np.uint8)
+        self.newest = [0] * num_envs
+        self.emulated = [Action.NOOP] * num_envs  # the last frame's action
+        self.lives: list[int] = [0] * num_envs
+        self.waiting = [False] * num_envs
+        self.last = np.zeros((num_envs, *self.observation_shape), np.uint8)
+
+    def restart(self, lanes: NDArray[np.intp] | None = None) -> NDArray[np.uint8]:
+        """See Environment. After a lost life the game goes on; else a new one begins."""
+        everywhere = lanes is None
+        for lane in range(self.num_envs) if lanes is None else lanes:
+            ale = self.games[lane]
+            if everywhere or ale.game_over() or self._capped(lane):
+                ale.reset_game()
+                self.emulated[lane] = Action.NOOP
+            self.frames[lane] = 0  # black is the identity of the maximum: nothing older shows
+            multiple = self.random_starts_multiple
+            low, high = (bound // multiple for bound in self.random_starts)
+            noop_frames = multiple * int(self.rngs[lane].integers(low, high + 1))
+            for left in reversed(range(noop_frames)):
+                self._emulate(lane, Action.NOOP)
+                if left < 2:
+                    self._grab(lane)
+            self.lives[lane] = ale.lives()
+            self.waiting[lane] = False
+            self.last[lane] = self._observe(lane)
+        return self.last.copy() if lanes is None else self.last[lanes]
+
+    def act(self, actions: NDArray[np.integer[Any]]) -> Step:
+        """See Environment."""
+        n = self.num_envs
+        rewards = np.zeros(n, np.float32)
+        terminals, truncateds, game_overs = np.zeros((3, n), np.bool_)
+        for lane in range(n):
+            if self.waiting[lane]:
+                continue
+            ale, action = self.games[lane], self.actions[actions[lane]]
+            reward, game_over, life_lost = 0, False, False
+            for left in reversed(range(self.frame_skip)):
+                reward += self._emulate(lane, action)
+                game_over = ale.game_over()
+                life_lost = (
+                    self.remembered and self.life_loss_terminal and ale.lives() < self.lives[lane]
+                )
+                if left < 2 or game_over or life_lost:
+                    self._grab(lane)
+                if game_over or life_lost:
+                    break
+            rewards[lane] = reward
+            terminals[lane] = game_over or life_lost
+            truncateds[lane] = not terminals[lane] and self._capped(lane)
+            game_overs[lane] = game_over
+            self.lives[lane] = ale.lives()
+            self.waiting[lane] = terminals[lane] or truncateds[lane]
+            self.last[lane] = self._observe(lane)
+        return Step(self.last.copy(), rewards, terminals, truncateds, game_overs)
+
+    def state_dict(self) -> State:
+        """See Environment."""
+        lanes = [
+            dict(
+                emulator=np.frombuffer(ale.cloneState(include_rng=True).serialize(), np.uint8),
+                generator=generator_state(self.rngs[lane]),
+                frames=self.frames[lane].copy(),
+                newest=self.newest[lane],
+                emulated=self.emulated[lane].value,
+                lives=int(self.lives[lane]),
+                waiting=bool(self.waiting[lane]),
+            )
+            for lane, ale in enumerate(self.games)
+        ]
+        return dict(lanes=lanes, observations=self.last.copy())
+
+    def load_state_dict(self, state: State) -> None:
+        """See Environment."""
+        for lane, own in enumerate(listed(state["lanes"], dict, self.num_envs)):
+            try:
+                self.games[lane].restoreState(
+                    ALEState(typed(own["emulator"], np.ndarray).tobytes())
+                )
+            except SystemError:  # what ale-py makes of an exception in the emulator
+                raise ValueError("no state of the emulator") from None
+            load_generator_state(self.rngs[lane], own["generator"])
+            fill(self.frames[lane], own["frames"])
+            self.newest[lane] = typed(own["newest"], int) & 1
+            self.emulated[lane] = Action(own["emulated"])
+            self.lives[lane] = typed(own["lives"], int)
+            self.waiting[lane] = typed(own["waiting"], bool)
+        fill(self.last, state["observations"])
+
+    def _emulate(self, lane: int, action: Action) -> int:
+        """Emulate one frame and return its reward; tell the listeners."""
+        sticky = self.repeat_action_probability
+        if sticky and self.rngs[lane].random() < sticky:
+            action = self.emulated[lane]
+        self.emulated[lane] = action
+        reward: int = self.games[lane].act(action)
+        if lane == 0:
+            for listener in self.on_frame:
+                listener(self)
+        return reward
+
+    def screen(self) -> NDArray[np.uint8]:
+        """See Environment: ALE's own colours; its blend of two frames with colour averaging."""
+        screen: NDArray[np.uint8] = self.games[0].getScreenRGB()
+        return screen
+
+    def sound(self) -> NDArray[np.uint8]:
+        """See Environment: 512 samples a frame."""
+        return self.games[0].getAudio().copy() if self.sound_rate else super().sound()
+
+    def _capped(self, lane: int) -> bool:
+        """Whether the lane's game has used up a test game's frames."""
+        return (
+            not self.training
+            and 0 < self.test_frame_cap <= self.games[lane].getEpisodeFrameNumber()
+        )
+
+    def _grab(self, lane: int) -> None:
+        """Keep the frame that the emulator shows now, in the place of the older one."""
+        self.newest[lane] ^= 1
+        self.games[lane].getScreenRGB(self.frames[lane, self.newest[lane]])
+
+    def _observe(self, lane: int) -> NDArray[np.uint8]:
+        """Pool the last two frames, then grey and small: uint8 [screen_height, screen_width]."""
+        frames = self.frames[lane]
+        # ALE has averaged already: its newest frame holds both.
+        pooled = frames[self.newest[lane]] if self.color_averaging else cv2.max(*frames)
+        height, width = self.observation_shape
+        return shrink(pooled, width, height, self.resize)
+
+    def close(self) -> None:
+        """Let the emulators go."""
+        self.games.clear()
+
+
+def _check_switch(available: list[int], value: int, name: str, game: str) -> None:
+    """Raise UsageError if a switch of the console has no such position in this game."""
+    if value not in available:
+        raise UsageError(
+            f"--{name} of {game} is one of {', '.join(map(str, available))}, not {value}"
+        )
