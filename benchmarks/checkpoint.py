@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,28 +39,32 @@ def start(game: str, replay_size: int) -> Run:
     return build(resolve({**options, "environment": kind}), name, rom)
 
 
-def go_on(game: str, replay_size: int, folder: Path) -> None:
-    """Do what ``resume.sh`` does until the next step could be made."""
-    from simple_dqn.storage.checkpoint import Checkpoint, load_state, read_origin
+def resume(game: str, replay_size: int, folder: Path) -> None:
+    """Do what ``resume.sh`` does until the next step could be taken."""
+    from simple_dqn.storage.checkpoint import Checkpoint
+    from simple_dqn.storage.run_state import load_run_state, read_saved_run
 
     checkpoint = Checkpoint(folder)
-    origin = read_origin(checkpoint)
+    saved = read_saved_run(checkpoint)
     with start(game, replay_size) as run:
-        load_state(run, checkpoint, origin.state)
+        load_run_state(checkpoint, saved.state, run.agent, run.statistics, None)
 
 
 def write(game: str, replay_size: int, new: int, folder: Path) -> dict[str, float]:
     """Fill a memory, write a checkpoint, play ``new`` steps and write the next; return figures."""
     from simple_dqn.callbacks.checkpointer import Checkpointer
     from simple_dqn.storage.checkpoint import Checkpoint
+    from simple_dqn.storage.run_state import run_state
 
     figures: dict[str, float] = {"replay_size": replay_size, "new_steps": new}
     with start(game, replay_size) as run:
-        checkpointer = Checkpointer(run, Checkpoint(folder), 600, 0, False)
+        state = partial(run_state, run.config, run.game, run.agent, run.statistics, None)
+        options = run.config.run
+        checkpointer = Checkpointer(Checkpoint(folder), state, run.statistics, options, False)
         for what, steps in (("first", replay_size), ("next", new)):
             run.agent.play_random(steps)
             before = time.time()
-            checkpointer.save()
+            checkpointer.save(run.agent)
             figures[f"{what}_seconds"] = checkpointer.cost
             files = [path.stat() for path in folder.iterdir()]
             figures[f"{what}_bytes"] = sum(f.st_size for f in files if f.st_mtime >= before - 1)
@@ -70,16 +75,16 @@ def write(game: str, replay_size: int, new: int, folder: Path) -> dict[str, floa
 
 
 def main() -> None:
-    """Write twice, go on; print the table, write the JSON."""
+    """Write twice, resume; print the table, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("game", nargs="?", default="breakout")
     parser.add_argument("--replay_size", type=int, default=1_000_000)
     parser.add_argument("--new", type=int, default=100_000, help="steps between the checkpoints")
     parser.add_argument("--json", type=Path, help="write the figures into this file")
-    parser.add_argument("--go_on", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--resume", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.go_on:
-        go_on(args.game, args.replay_size, args.go_on)
+    if args.resume:
+        resume(args.game, args.replay_size, args.resume)
         return
 
     with tempfile.TemporaryDirectory(dir=".") as place:
@@ -88,9 +93,9 @@ def main() -> None:
         begin = time.perf_counter()
         subprocess.run(
             [sys.executable, __file__, args.game, "--replay_size", str(args.replay_size),
-             "--go_on", folder], check=True,
+             "--resume", folder], check=True,
         )  # fmt: skip
-        figures["go_on_seconds"] = time.perf_counter() - begin
+        figures["resume_seconds"] = time.perf_counter() - begin
 
     print(f"{args.game}: {figures['transitions']:.0f} transitions held")
     print(f"{'checkpoint':28}{'seconds':>10}{'MB':>10}")
@@ -99,7 +104,7 @@ def main() -> None:
         line = f"{what}, {new} new steps"
         print(f"{line:28}{figures[f'{what}_seconds']:10.1f}{figures[f'{what}_bytes'] / 1e6:10.1f}")
     print(f"{'on disk':38}{figures['bytes_on_disk'] / 1e6:10.1f}")
-    print(f"{'going on, a new process':28}{figures['go_on_seconds']:10.1f}")
+    print(f"{'resuming, a new process':28}{figures['resume_seconds']:10.1f}")
     print(f"the next, every ten minutes: {figures['next_seconds'] / 6:.2f}% of the time")
     if args.json:
         args.json.write_text(json.dumps(figures, indent=2) + "\n")

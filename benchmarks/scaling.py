@@ -30,16 +30,16 @@ def start(game: str, options: list[str]) -> Any:
     """Return a run whose replay memory is full."""
     from simple_dqn.commands.build import build
     from simple_dqn.environments.games import find_game
-    from simple_dqn.networks.acceleration import LEAST_UPDATES, accelerate
+    from simple_dqn.networks.acceleration import LEAST_UPDATES
     from simple_dqn.options.parser import parse
     from simple_dqn.options.resolve import resolve
 
     _, given = parse("train", [game, *options])
     kind, game, rom = find_game(game, given.get("environment", "auto"))
     fixed = {"random_seed": 1, "exploration_rate_start": 0.1, "exploration_rate_end": 0.1}
-    run = build(resolve({**fixed, **given, "environment": kind}), game, rom, with_tests=False)
-    if run.config.backend.acceleration:  # as in a run long enough for it
-        accelerate(run.network, LEAST_UPDATES)
+    config = resolve({**fixed, **given, "environment": kind})
+    # Accelerated, as in a run long enough for it.
+    run = build(config, game, rom, updates=LEAST_UPDATES, with_tests=False)
     fill(run.agent.memory)
     run.agent.train(WARM_UP)
     return run
@@ -48,7 +48,7 @@ def start(game: str, options: list[str]) -> Any:
 def fill(memory: Any) -> None:
     """Fill a replay memory with noise: episodes of 200 steps in every lane."""
     rng = np.random.default_rng(0)
-    if memory.states_are_slots:  # on a GPU
+    if hasattr(memory, "device"):
         memory.screens.rows[:-1].random_(0, 256)
     else:
         noise = rng.integers(0, 256, (1000, *memory.screens.shape[2:]), np.uint8)

@@ -43,7 +43,7 @@ def measure(phase: str, game: str, options: list[str]) -> dict[str, Any]:
 
     from simple_dqn.commands.build import build
     from simple_dqn.environments.games import find_game
-    from simple_dqn.networks.acceleration import LEAST_UPDATES, accelerate
+    from simple_dqn.networks.acceleration import LEAST_UPDATES
     from simple_dqn.options.parser import parse
     from simple_dqn.options.resolve import resolve
 
@@ -54,18 +54,20 @@ def measure(phase: str, game: str, options: list[str]) -> dict[str, Any]:
         "test_steps": STEPS["test"],  # for as many lanes as a test of this length has
     }  # fmt: skip
     config = resolve({**fixed, **given, "environment": kind})
-    with build(config, game, rom) as run:
+    # Accelerated, as in a run long enough for it.
+    with build(config, game, rom, updates=LEAST_UPDATES) as run:
         agent = run.agent
         agent.play_random(1_000)  # what training samples from
-        if config.backend.acceleration:  # as in a run long enough for it
-            accelerate(run.network, LEAST_UPDATES)
         phases = {"random": agent.play_random, "train": agent.train, "test": agent.test}
         phases[phase](WARM_UP)
 
         spent = dict.fromkeys(PARTS, 0.0)
         for owner, method, part in (
-            *((games, "follow", "emulator") for games in agent.environments),
-            *((games, "restart", "emulator") for games in agent.environments),
+            *(
+                (games, method, "emulator")
+                for games, _ in agent.all_games
+                for method in ("send", "receive", "restart")
+            ),
             (run.network, "predict", "prediction"),
             (agent.memory, "sample", "sampling"),
             (run.network, "train", "update"),

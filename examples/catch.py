@@ -1,4 +1,4 @@
-"""Catch: a ball falls, a paddle catches it. An environment of one's own, in N lanes."""
+"""Catch: a ball falls, a paddle catches it. A custom environment, in N lanes."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""A schedule of one's own: exploration that rises again and again."""
+"""A custom schedule: exploration that rises again and again."""
 
 import math
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,13 @@ from simple_dqn.environments.games import find_rom
 def _one_thread():
     """Small tensors: a second thread only costs."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _signals():
+    """Hear SIGINT and SIGHUP also where they are ignored, as in a job started with nohup or &."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

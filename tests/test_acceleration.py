@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import subprocess
 import sys
@@ -15,14 +14,18 @@ from simple_dqn.agent import Callback
 from simple_dqn.commands.build import build
 from simple_dqn.environments.games import find_game
 from simple_dqn.networks import acceleration
-from simple_dqn.networks.acceleration import accelerate, capture, compile_optimizer
-from simple_dqn.networks.rmsprop import RMSProp, update_centered
+from simple_dqn.networks.acceleration import CudaGraph, can_be_captured, is_worthwhile
+from simple_dqn.networks.rmsprop import RMSProp
 from simple_dqn.options.resolve import resolve
-from simple_dqn.replay import device
-from simple_dqn.replay.device import DeviceScreens
+from simple_dqn.replay.device import (
+    DevicePrioritizedReplayMemory,
+    DeviceReplayMemory,
+    fits_on_device,
+)
+from simple_dqn.replay.prioritized import PrioritizedReplayMemory
 from simple_dqn.replay_memory import ReplayMemory
 
-from .test_deep_q_network import make, make_batch, make_network
+from .test_deep_q_network import make, make_batch
 
 CPU = torch.device("cpu")
 
@@ -37,20 +40,19 @@ class Actions(Callback):
         self.chosen += actions.tolist()
 
 
-def make_run(**options):
+def make_run(updates=0, **options):
     kind, game, rom = find_game("breakout", "ale")
     small = {
         "replay_size": 5000, "random_steps": 200, "target_steps": 100, "random_seed": 4,
         "exploration_rate_start": 0.1,  # so that nearly every action is the network's
     }  # fmt: skip
     config = resolve({"environment": kind, **small, **options})
-    return build(config, game, rom, with_tests=False)
+    return build(config, game, rom, updates=updates, with_tests=False)
 
 
-def train(steps, accelerated=lambda network: None, **options):
+def train(steps, updates=0, **options):
     """Return the actions chosen in a training of Breakout, and the weights after it."""
-    with make_run(**options) as run:
-        accelerated(run.network)
+    with make_run(updates, **options) as run:
         run.agent.callbacks.append(actions := Actions())
         run.agent.play_random(200)
         run.agent.train(steps)
@@ -81,32 +83,14 @@ def test_the_compiled_optimiser_takes_the_same_steps(centered, caplog):
     for compiled in (False, True):
         torch.manual_seed(3)
         params = [torch.randn(shape, requires_grad=True) for shape in ((33, 7), (5,), (3, 4, 2, 2))]
-        optimizer = RMSProp(params, 1e-3, 0.95, 0.01, centered)
-        if compiled:
-            before = [p.detach().clone() for p in params]
-            with caplog.at_level(logging.INFO):
-                compile_optimizer(optimizer)
-            assert all(torch.equal(p, b) for p, b in zip(params, before, strict=True))
-            assert all(p.grad is None for p in params)
-            if "uncompiled" in caplog.text:
-                pytest.skip(caplog.text)
-        results.append(steps_of(optimizer, params))
+        optimizer = RMSProp(params, 1e-3, 0.95, 0.01, centered, compiled)
+        with caplog.at_level(logging.INFO):
+            results.append(steps_of(optimizer, params))
+        if "uncompiled" in caplog.text:
+            pytest.skip(caplog.text)
+        assert ("compiled" in caplog.text) == compiled
     for plain, fast in zip(*results, strict=True):
         torch.testing.assert_close(fast, plain, rtol=1e-5, atol=1e-6)
-
-
-def test_compiling_leaves_all_as_it_is(monkeypatch):
-    """Also where a checkpoint's means are in the optimiser already."""
-    monkeypatch.setattr(torch, "compile", lambda function, dynamic: function)
-    param = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
-    optimizer = RMSProp([param], 0.1, 0.95, 0.01, centered=True)
-    param.grad = torch.tensor([0.5, -3.0])
-    optimizer.step()
-    before = copy.deepcopy([param.data, *optimizer.state[param].values()])
-    compile_optimizer(optimizer)
-    for ours, theirs in zip([param.data, *optimizer.state[param].values()], before, strict=True):
-        assert torch.equal(ours, theirs)
-    assert param.grad is None
 
 
 @pytest.mark.parametrize(
@@ -116,32 +100,32 @@ def test_compiling_leaves_all_as_it_is(monkeypatch):
         (NotImplementedError(), True, "NotImplementedError"),
     ],
 )
-def test_without_a_compiler_the_plain_optimiser_goes_on(monkeypatch, caplog, error, at_once, line):
+def test_without_a_compiler_the_plain_optimiser_runs(monkeypatch, caplog, error, at_once, line):
     def broken(*args, **kwargs):
         raise error
 
     monkeypatch.setattr(torch, "compile", broken if at_once else lambda *args, **kwargs: broken)
-    torch.manual_seed(3)
-    params = [torch.randn(4, requires_grad=True)]
-    optimizer = RMSProp(params, 1e-3, 0.95, 0.01, True)
-    plain = optimizer.update
-    with caplog.at_level(logging.INFO):
-        compile_optimizer(optimizer)
+    results = []
+    for compiled in (False, True):
+        torch.manual_seed(3)
+        params = [torch.randn(4, requires_grad=True)]
+        with caplog.at_level(logging.INFO):
+            results.append(steps_of(RMSProp(params, 1e-3, 0.95, 0.01, True, compiled), params))
     assert caplog.messages == [f"the optimiser runs uncompiled: {line}"]
-    assert optimizer.update is plain
-    steps_of(optimizer, params)
+    assert torch.equal(*(params[0] for params in results))
 
 
-def test_only_a_long_run_is_worth_compiling(monkeypatch):
-    compiled = []
-    monkeypatch.setattr(acceleration, "compile_optimizer", compiled.append)
-    network = make()
-    accelerate(network, acceleration.LEAST_UPDATES - 1)
-    assert not compiled
-    accelerate(network, acceleration.LEAST_UPDATES)
-    assert compiled == [network.optimizer]
-    accelerate(make(optimizer="adam"), 10**9)
-    assert len(compiled) == 1
+def test_only_a_long_run_is_worth_compiling():
+    assert not is_worthwhile(CPU, acceleration.LEAST_UPDATES - 1)
+    assert is_worthwhile(CPU, acceleration.LEAST_UPDATES)
+    assert is_worthwhile(torch.device("cuda"), 1)
+    assert not is_worthwhile(torch.device("cuda"), 0)
+    for updates in (0, 10**9):
+        with make_run(updates) as run:
+            compiled = isinstance(run.network.optimizer.update, acceleration.Compiled)
+            assert compiled == (updates > 0)
+    with make_run(10**9, acceleration=False) as run:
+        assert not isinstance(run.network.optimizer.update, acceleration.Compiled)
 
 
 def test_what_underflows_is_zero_in_every_thread():
@@ -158,16 +142,14 @@ def test_what_underflows_is_zero_in_every_thread():
     assert (found.stdout, found.stderr) == ("0\n", "")
 
 
-def test_a_thousand_steps_accelerated_choose_the_actions_of_the_plain_path():
+def test_a_thousand_steps_accelerated_choose_the_actions_of_the_plain_path(caplog):
     smaller = {"filters": 16, "hidden_units": 128}
     plain, plain_weights = train(1000, **smaller)
-
-    def compiled(network):
-        compile_optimizer(network.optimizer)
-        if network.optimizer.update is update_centered:
-            pytest.skip("there is no compiler")
-
-    fast, fast_weights = train(1000, compiled, **smaller)
+    with caplog.at_level(logging.INFO):
+        fast, fast_weights = train(1000, updates=10**9, **smaller)
+    if "uncompiled" in caplog.text:
+        pytest.skip("there is no compiler")
+    assert "the optimiser is compiled" in caplog.text
     assert fast == plain
     assert len(set(plain[200:])) > 1
     for name, weights in plain_weights.items():
@@ -177,23 +159,24 @@ def test_a_thousand_steps_accelerated_choose_the_actions_of_the_plain_path():
 # --- screens on a device: any device will do for these -------------------------------------------
 
 
-def make_memories(num_envs, slots, **options):
-    """Return two memories that draw alike, one with its screens in a DeviceScreens."""
-    memories = []
-    for on_device in (False, True):
-        screens = DeviceScreens(num_envs, slots, (3, 2), CPU) if on_device else None
-        memories.append(
-            ReplayMemory(
-                num_envs * slots, num_envs, 3, (3, 2), np.uint8, discount_rate=0.9, n_step=2,
-                min_reward=-1, max_reward=1, history_padding="zero",
-                rng=np.random.default_rng(1), screens=screens, **options,
-            )
-        )  # fmt: skip
-    return memories
+def make_memories(num_envs, slots, prioritized):
+    """Return two memories that draw alike, one with its screens on a device."""
+    plain = PrioritizedReplayMemory if prioritized else ReplayMemory
+    on_device = DevicePrioritizedReplayMemory if prioritized else DeviceReplayMemory
+    more = {"exponent": 0.6} if prioritized else {}
+    return [
+        kind(
+            num_envs * slots, num_envs, 3, (3, 2), np.uint8, discount_rate=0.9, n_step=2,
+            min_reward=-1, max_reward=1, history_padding="zero", rng=np.random.default_rng(1),
+            **more, **place,
+        )
+        for kind, place in ((plain, {}), (on_device, {"device": CPU}))
+    ]  # fmt: skip
 
 
-def test_screens_on_a_device_make_the_states_that_an_array_makes():
-    plain, device = make_memories(3, 20)
+@pytest.mark.parametrize("prioritized", [False, True])
+def test_screens_on_a_device_make_the_states_that_an_array_makes(prioritized):
+    plain, device = make_memories(3, 20, prioritized)
     rng = np.random.default_rng(0)
 
     def screens(n):
@@ -211,13 +194,16 @@ def test_screens_on_a_device_make_the_states_that_an_array_makes():
             if len(lanes):
                 memory.restart(lanes, next_observations[lanes])
         expected, batch = plain.sample(16), device.sample(16)
-        assert batch.states.shape == (16, 3)
         for name in ("states", "poststates"):
-            states = device.screens.lookup(torch.as_tensor(getattr(batch, name)))
+            states = getattr(batch, name)
+            assert isinstance(states, torch.Tensor)
             np.testing.assert_array_equal(states.numpy(), getattr(expected, name))
         for name in ("actions", "returns", "discounts", "indices", "weights"):
             np.testing.assert_array_equal(getattr(batch, name), getattr(expected, name))
         np.testing.assert_array_equal(device.sample_states(7), plain.sample_states(7))
+        errors = torch.from_numpy(rng.random(16, np.float32))
+        for memory in (plain, device):
+            memory.update_priorities(batch.indices, errors)
     again = plain.experience()
     for memory in (plain, device):
         memory.extend(again)
@@ -226,47 +212,72 @@ def test_screens_on_a_device_make_the_states_that_an_array_makes():
 
 
 def test_training_from_screens_on_a_device_is_the_same_training(monkeypatch):
-    def everywhere(num_envs, slots, shape, device):
-        return DeviceScreens(num_envs, slots, shape, device)
-
     options = {"num_envs": 2, "filters": 4, "hidden_units": 16}
     actions, weights = train(100, **options)
-    monkeypatch.setattr("simple_dqn.commands.build.device_screens", everywhere)
+    monkeypatch.setattr("simple_dqn.commands.build.fits_on_device", lambda *_: True)
     with make_run(**options) as run:
-        assert run.agent.memory.states_are_slots
+        assert isinstance(run.agent.memory, DeviceReplayMemory)
     own_actions, own_weights = train(100, **options)
     assert own_actions == actions
     assert all(torch.equal(own_weights[n], w) for n, w in weights.items())
 
 
-def test_a_cpu_has_no_device_screens():
-    assert device.device_screens(1, 10, (2, 2), CPU) is None
+def test_a_replay_memory_on_a_cpu_is_an_ordinary_one():
+    assert not fits_on_device(10, (2, 2), CPU)
 
 
 # --- CUDA graphs ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("options", "line"),
-    [({"noisy": True}, "noisy layers"), ({"optimizer": "sgd"}, "optimiser")],
+    ("optimizer", "noisy", "line"), [("adam", True, "noisy layers"), ("sgd", False, "optimiser")]
 )
-def test_what_cannot_be_captured_runs_plain(options, line, caplog):
-    options = dict(options)
-    noisy = options.pop("noisy", False)
-    network = make(network=make_network(noisy=noisy, shape=(36, 36)), **options)
-    plain = network.train
+def test_what_cannot_be_captured_runs_plain(optimizer, noisy, line, caplog):
     with caplog.at_level(logging.INFO):
-        capture(network)
-    assert network.train == plain
+        assert not can_be_captured(optimizer, noisy)
     assert line in caplog.text
+    assert can_be_captured("rmsprop", False)
+    assert can_be_captured("adam", False)
+
+
+class FakeGraph:
+    """What a CUDA graph does, by calling: it reads and writes the same tensors each time."""
+
+    def __init__(self, graph, fails):
+        self.graph, self.fails, self.replays = graph, fails, 0
+
+    def capture(self):
+        if not self.fails:
+            self.graph.errors, self.graph.graph = torch.zeros(3), self
+        return not self.fails
+
+    def replay(self):
+        self.replays += 1
+        self.graph.errors.copy_(self.graph.update(*self.graph.inputs))
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_graph_does_each_update_once_whether_it_can_be_captured_or_not(monkeypatch, fails):
+    done = []
+    graph = CudaGraph(lambda *batch: done.append(batch[0].clone()) or batch[0] * 2)
+    fake = FakeGraph(graph, fails)
+    monkeypatch.setattr(graph, "_beside", lambda: graph.update(*graph.inputs))
+    monkeypatch.setattr(graph, "_capture", fake.capture)
+    for number in range(10):
+        batch = torch.full((3,), float(number)), torch.zeros(3, 2)
+        assert graph(*batch).tolist() == [2.0 * number] * 3
+    assert [int(tensor[0]) for tensor in done] == list(range(10))
+    assert fake.replays == (0 if fails else 10 - acceleration.WARM_UP)
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("optimizer", ["rmsprop", "adam"])
 @pytest.mark.parametrize("double_q", [False, True])
 def test_a_graph_learns_what_eager_updates_learn(optimizer, double_q):
-    eager, graphed = (make("cuda", optimizer=optimizer, double_q=double_q) for _ in range(2))
-    capture(graphed)
+    eager, graphed = (
+        make("cuda", optimizer=optimizer, double_q=double_q, captured=captured)
+        for captured in (False, True)
+    )
     for step in range(20):
         batch = make_batch(step)
         errors = eager.train(batch).clone()
@@ -284,7 +295,7 @@ def test_a_graph_learns_what_eager_updates_learn(optimizer, double_q):
 @pytest.mark.gpu
 def test_a_thousand_steps_on_a_gpu_choose_the_actions_of_the_plain_path():
     plain, plain_weights = train(1000, backend="gpu", acceleration=False)
-    fast, fast_weights = train(1000, capture, backend="gpu")
+    fast, fast_weights = train(1000, updates=1, backend="gpu")
     assert fast == plain
     for name, weights in plain_weights.items():
         torch.testing.assert_close(fast_weights[name], weights, rtol=1e-2, atol=1e-3)

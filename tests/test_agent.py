@@ -46,12 +46,12 @@ class Tape(Callback):
         self.events, self.rates, self.steps, self.active = [], [], [], []
 
     def on_phase_start(self, agent):
-        self.events.append(f"start {agent.phase} {agent.phase_steps} {agent.phase_games}")
+        self.events.append(f"start {agent.phase} {agent.phase.steps} {agent.phase.games}")
 
     def on_step(self, agent, step):
         self.rates.append(agent.exploration_rate)
         self.steps.append(step)
-        self.active.append(agent.active.copy())
+        self.active.append(agent.games.active.copy())
 
     def on_train(self, agent, errors):
         self.events.append("train")
@@ -230,7 +230,7 @@ def test_of_whole_games_the_first_to_begin_count(games, num_envs, count):
 def test_tests_have_games_of_their_own():
     training, testing = TapeEnvironment(lengths=(3,)), TapeEnvironment(lengths=(2, 2))
     agent, memory, _, _ = make(training, testing=(testing, StateBuffer(2, 2, (), np.int64)))
-    assert agent.environments == (training, testing)
+    assert [environment for environment, _ in agent.all_games] == [training, testing]
     agent.train(4)
     done = len(training.tape)
     agent.test(steps=6)
@@ -254,7 +254,7 @@ def test_without_target_network_nothing_is_copied():
 def test_after_a_resume_the_memory_is_filled_with_the_current_policy():
     agent, memory, network, tape = make(TapeEnvironment())
     agent.exploration_rate_train = 0.25
-    agent.play_random(30, resuming=True)
+    agent.play_random(30, refill=True)
     assert set(tape.rates) == {0.25}
     assert network.predicted
     assert memory.count == 30

@@ -13,11 +13,12 @@ from simple_dqn.options.presets import PRESETS
 
 ROOT = Path(__file__).parent.parent
 DOC = (ROOT / "docs" / "algorithm.md").read_text()
-PLACE = r"`(\w+)\.py`,\s+`([\w.]+)`"
+PLACE = r"`([\w/]+)\.py`,\s+`([\w.]+)`"
 
 
 def source(module: str, name: str) -> str:
-    return inspect.getsource(attrgetter(name)(import_module(f"simple_dqn.{module}")))
+    found = import_module("simple_dqn." + module.replace("/", "."))
+    return inspect.getsource(attrgetter(name)(found))
 
 
 def plain(code: str) -> str:

@@ -19,7 +19,7 @@ import torch
 
 from simple_dqn.agent import Callback
 from simple_dqn.callbacks import writers
-from simple_dqn.commands import train as training
+from simple_dqn.commands import epochs
 from simple_dqn.commands.build import build
 from simple_dqn.environments.games import find_game
 from simple_dqn.main import main
@@ -28,6 +28,7 @@ from simple_dqn.replay_memory import ReplayMemory
 from simple_dqn.statistics import TIME_COLUMNS
 from simple_dqn.storage.checkpoint import Checkpoint, _without_arrays
 from simple_dqn.storage.files import load_tensors, save_tensors
+from simple_dqn.storage.run_state import load_run_state, run_state
 
 SMALL = {
     "pong": {
@@ -73,14 +74,21 @@ def state_of(run):
         memory.read(lane, max(memory.written[lane] - memory.slots, 0), memory.written[lane])
         for lane in range(memory.num_envs)
     ]
-    return dict(
-        agent=run.agent.state_dict(),
-        network=run.network.state_dict(),
-        memory=memory.state_dict(),
-        slots=slots,
-        statistics=run.statistics.state_dict(),
-        torch=torch.get_rng_state(),
-    )
+    whole = run_state(run.config, run.game, run.agent, run.statistics, None)
+    return dict(whole, slots=slots)
+
+
+class Loaded:
+    """A checkpoint whose slots are in the memory already."""
+
+    path = "test"
+
+    def load_slots(self, memory, num_actions):
+        pass
+
+
+def restore(run, state):
+    load_run_state(Loaded(), state, run.agent, run.statistics, None)
 
 
 def play(run, phases):
@@ -127,11 +135,7 @@ def test_a_run_goes_on_from_its_state(name, variant):
             for lane, slots in enumerate(state["slots"]):
                 begin = max(state["memory"]["written"][lane] - memory.slots, 0)
                 memory.write(lane, begin, slots)
-            memory.load_state_dict(state["memory"])
-            other.network.load_state_dict(state["network"])
-            other.agent.load_state_dict(state["agent"])
-            other.statistics.load_state_dict(state["statistics"], other.agent)
-            torch.set_rng_state(state["torch"])
+            restore(other, copy.deepcopy(state))
             left = phases[phases.index(state["agent"]["phase"]) :]
             others = play(other, left)
             assert comparable(state_of(other)) == at_the_end
@@ -181,13 +185,13 @@ def results(label):
 def test_a_run_that_dies_goes_on_to_the_same_results(in_tmp, monkeypatch, more):
     """At random rounds, also before the first checkpoint of the resumed run."""
     assert main(["train", "pong", "whole", *RUN, *more]) == 0
-    made, deaths = training.run_phases, iter([47, 3, 61, 1, 90, 37, 10**6])
+    made, deaths = epochs.run_epochs, iter([47, 3, 61, 1, 90, 37, 10**6])
 
-    def mortal(run, *args, **kwargs):
-        run.agent.callbacks.append(DiesAt(next(deaths)))
-        made(run, *args, **kwargs)
+    def mortal(run, *args):
+        run.agent.callbacks.insert(0, DiesAt(next(deaths)))
+        made(run, *args)
 
-    monkeypatch.setattr(training, "run_phases", mortal)
+    monkeypatch.setattr(epochs, "run_epochs", mortal)
     command = ["train", "pong", "mortal", *RUN, *more]
     while True:
         try:
@@ -205,7 +209,7 @@ def test_a_run_that_dies_goes_on_to_the_same_results(in_tmp, monkeypatch, more):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_step_and_keeps_all(in_tmp, capsys, monkeypatch, number):
     assert main(["train", "pong", "whole", *RUN]) == 0
-    made = training.run_phases
+    made = epochs.run_epochs
 
     class Signals(Callback):
         rounds = 0
@@ -215,17 +219,17 @@ def test_a_signal_ends_the_step_and_keeps_all(in_tmp, capsys, monkeypatch, numbe
             if self.rounds == 123:
                 os.kill(os.getpid(), number)
 
-    def signalled(run, *args, **kwargs):
-        run.agent.callbacks.append(Signals())
-        made(run, *args, **kwargs)
+    def signalled(run, *args):
+        run.agent.callbacks.insert(0, Signals())
+        made(run, *args)
 
-    monkeypatch.setattr(training, "run_phases", signalled)
+    monkeypatch.setattr(epochs, "run_epochs", signalled)
     assert main(["train", "pong", "left", *RUN, "--checkpoint_every", "60m"]) == 128 + number
-    assert capsys.readouterr().err.endswith("interrupted; resume.sh pong_left goes on\n")
+    assert capsys.readouterr().err.endswith("interrupted; resume.sh pong_left resumes it\n")
     monkeypatch.undo()
     os.chdir(in_tmp)
     assert main(["resume", "pong_left"]) == 0
-    assert "going on exactly, in epoch 1 train after 43 steps" in capsys.readouterr().err
+    assert "resuming exactly, in epoch 1 train after 43 steps" in capsys.readouterr().err
     assert results("left") == results("whole")
 
 
@@ -327,14 +331,14 @@ def test_a_checkpoint_removes_nothing_but_its_own(tmp_path):
 def test_a_run_that_went_on_from_a_snapshot_and_died_has_no_row_twice(in_tmp, monkeypatch):
     assert main(["train", "pong", "x", *RUN]) == 0
     shutil.rmtree("snapshots/pong_x.checkpoint")
-    made = training.run_phases
+    made = epochs.run_epochs
 
-    def mortal(run, *args, **kwargs):
+    def mortal(run, *args):
         rounds = run.config.run.random_steps + run.config.run.train_steps + 20  # in the test
-        run.agent.callbacks.append(DiesAt(rounds))
-        made(run, *args, **kwargs)
+        run.agent.callbacks.insert(0, DiesAt(rounds))
+        made(run, *args)
 
-    monkeypatch.setattr(training, "run_phases", mortal)
+    monkeypatch.setattr(epochs, "run_epochs", mortal)
     with pytest.raises(Died):
         main(["resume", "snapshots/pong_x_1.safetensors", "--checkpoint_every", "30"])
     monkeypatch.undo()
@@ -359,7 +363,9 @@ def test_a_run_that_fails_at_its_last_row_can_be_gone_on_with(in_tmp, monkeypatc
     monkeypatch.setattr(writers.CSVFile, "__call__", full)
     assert main(["train", "pong", "x", *RUN, *games]) == 2
     line = capsys.readouterr().err.splitlines()[-1]
-    assert line.endswith("No space left on device 'results/pong_x.csv'; resume.sh pong_x goes on")
+    assert line.endswith(
+        "No space left on device 'results/pong_x.csv'; resume.sh pong_x resumes it"
+    )
     monkeypatch.undo()
     os.chdir(in_tmp)
     assert main(["resume", "pong_x"]) == 0
@@ -437,13 +443,13 @@ def test_a_callback_of_the_users_hears_every_round_once(in_tmp, monkeypatch):
     own = ["--callback", f"{__name__}:Counts"]
     assert main(["train", "pong", "whole", *RUN, *own]) == 0
     whole = Path("rounds").read_text()
-    made = training.run_phases
+    made = epochs.run_epochs
 
-    def mortal(run, *args, **kwargs):
-        run.agent.callbacks.append(DiesAt(130))
-        made(run, *args, **kwargs)
+    def mortal(run, *args):
+        run.agent.callbacks.insert(0, DiesAt(130))
+        made(run, *args)
 
-    monkeypatch.setattr(training, "run_phases", mortal)
+    monkeypatch.setattr(epochs, "run_epochs", mortal)
     with pytest.raises(Died):
         main(["train", "pong", "x", *RUN, *own])
     monkeypatch.undo()
@@ -489,7 +495,10 @@ def test_rows_that_are_gone_cost_no_best_snapshot(in_tmp, capsys):
     before = best.read_bytes()
     shutil.rmtree("results")
     assert main(["resume", "pong_x", "--epochs", "3"]) == 0
-    assert "there is no results/pong_x.csv to go on with: it begins here" in capsys.readouterr().err
+    assert (
+        "there is no results/pong_x.csv to continue: a new one begins here"
+        in capsys.readouterr().err
+    )
     assert best.with_name(f"{best.name}.bak").read_bytes() == before
 
 
@@ -514,7 +523,7 @@ def test_a_score_that_was_reached_can_be_raised(in_tmp, capsys):
     assert main(["train", "pong", "x", *RUN, *games, "--stop_at", "-100"]) == 0
     assert len(results("whole")[0]) > len(Path("results/pong_x.csv").read_text().splitlines()) - 1
     assert main(["resume", "pong_x", "--stop_at", "100"]) == 0
-    assert "going on exactly" in capsys.readouterr().err
+    assert "resuming exactly" in capsys.readouterr().err
     assert results("x") == results("whole")
 
 
@@ -574,7 +583,7 @@ def test_a_damaged_checkpoint_says_what_is_left_and_that_goes_on(in_tmp, capsys,
     file.write_bytes(damaged)
     Path("snapshots/pong_x_1.resume").write_bytes(b"")
     snapshot = "snapshots/pong_x_1.safetensors"
-    for advice in (f"to go on from {snapshot}", "to go on with a new optimiser"):
+    for advice in (f"to resume from {snapshot}", "to continue with a new optimiser"):
         capsys.readouterr()
         assert main(["resume", "pong_x", "--epochs", "2"]) == 2
         line = capsys.readouterr().err.splitlines()[-1]
@@ -591,7 +600,7 @@ def test_a_damaged_checkpoint_without_a_snapshot_is_begun_anew(in_tmp, capsys):
     assert main(["resume", "pong_x"]) == 2
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.endswith(
-        "; move snapshots/pong_x.checkpoint away to begin anew with train.sh --overwrite"
+        "; move snapshots/pong_x.checkpoint away to restart with train.sh --overwrite"
     )
 
 
@@ -625,7 +634,7 @@ def test_a_second_run_of_the_same_name_is_refused_while_the_first_goes_on(in_tmp
         assert "statistics go to" in first.stderr.readline()
         assert main(["train", "pong", "x", *RUN, "--overwrite"]) == 2
         err = capsys.readouterr().err
-        assert f"process {first.pid} is writing snapshots/pong_x_... already" in err
+        assert f"process {first.pid} is already writing snapshots/pong_x_..." in err
         assert err.count("\n") == 1
         first.send_signal(signal.SIGKILL)
         first.wait()
@@ -640,4 +649,4 @@ def test_no_checkpoint_leaves_none(in_tmp):
 @pytest.mark.parametrize("text", ["0", "10x", "-1", "1.5", "m", "", "1e3", "٣m"])
 def test_intervals_that_are_none(in_tmp, capsys, text):
     assert main(["train", "pong", f"--checkpoint_every={text}"]) == 2
-    assert "--checkpoint_every is minutes as 10m" in capsys.readouterr().err
+    assert "--checkpoint_every must be minutes as 10m" in capsys.readouterr().err

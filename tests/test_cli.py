@@ -44,7 +44,7 @@ def test_flags_may_stand_before_positionals_and_numbers_may_be_negative():
         (["pong", "a", "b"], "unknown argument 'b'"),
         (["pong", "a", " "], "unknown argument ''"),
         (["pong", "--epochs", "many"], "invalid int value: 'many'"),
-        (["pong", "--batch_norm=maybe"], "takes true or false, not 'maybe'"),
+        (["pong", "--batch_norm=maybe"], "must be true or false, not 'maybe'"),
         (["pong", "--test_games", "3"], "unknown argument '--test_games'"),
     ],
 )
@@ -68,6 +68,30 @@ def test_help_names_every_option_of_the_command(command, capsys):
         shown = f"--{field.name} " in text
         assert shown == (command in field.metadata["commands"]), field.name
     assert "%%" not in text
+    assert "None" not in text
+    assert not re.search(r"\de\+", text), "a whole number is shown in full"
+
+
+def test_defaults_in_the_help_of_a_command(capsys):
+    def shown(command, option):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        text = " ".join(capsys.readouterr().out.split())
+        (shown,) = (part for part in text.split(" --") if part.startswith(f"{option} "))
+        defaults = re.findall(r"\(default: ([^()]*)\)", shown)
+        return defaults[-1] if defaults else None
+
+    assert shown("train", "replay_size") == "1000000 screens"
+    assert shown("train", "learning_rate") == "0.00025"
+    assert shown("train", "batch_norm") == "false"
+    assert shown("train", "stop_at") is None
+    assert shown("train", "load_weights") is None
+    assert shown("resume", "batch_size") == "the snapshot's"
+    assert shown("resume", "no_checkpoint") == "false"
+    assert shown("play", "test_frame_cap") == "0 frames"
+    assert shown("play", "frame_skip") == "the snapshot's"
+    assert shown("profile_random", "random_steps") == "10000 steps"
+    assert shown("plot", "figure_width") == "16 inches"
 
 
 def test_top_level(capsys):
@@ -84,7 +108,8 @@ def test_help_waits_for_no_heavy_package():
         "import sys; from simple_dqn.main import main\n"
         "try: main(['train', '--help'])\n"
         "except SystemExit: pass\n"
-        "print([m for m in ('torch', 'numpy', 'cv2', 'ale_py', 'gymnasium') if m in sys.modules])"
+        "heavy = ('torch', 'numpy', 'cv2', 'ale_py', 'gymnasium', 'psutil')\n"
+        "print([m for m in heavy if m in sys.modules])"
     )
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from simple_dqn.errors import UsageError
-from simple_dqn.options.definitions import PLACES, Config, options
+from simple_dqn.options import definitions
+from simple_dqn.options.definitions import PLACES, Config, options, without_places
 from simple_dqn.options.presets import PRESETS
 from simple_dqn.options.resolve import resolve
 
@@ -78,18 +79,23 @@ def test_each_optimisers_own_epsilon(given, epsilon):
     ("given", "message"),
     [
         ({"learning_rat": 1}, "there is no option 'learning_rat' .did you mean learning_rate"),
-        ({"discount_rate": 1.5}, "--discount_rate is from 0 to 1, not 1.5"),
-        ({"discount_rate": float("nan")}, "--discount_rate takes a number, not nan"),
-        ({"clip_error": -1.0}, "--clip_error is 0 or more, not -1.0"),
-        ({"frame_skip": 0}, "--frame_skip is from 1 to 60 frames, not 0"),
-        ({"frame_skip": "4"}, "--frame_skip takes a whole number, not '4'"),
-        ({"batch_norm": 1}, "--batch_norm takes true or false, not 1"),
-        ({"optimizer": "lbfgs"}, "--optimizer is one of rmsprop, adam, adadelta, sgd, not 'lbfgs'"),
-        ({"preset": "natur"}, "--preset is one of nature, .* not 'natur'"),
+        ({"discount_rate": 1.5}, "--discount_rate must be from 0 to 1, not 1.5"),
+        ({"discount_rate": float("nan")}, "--discount_rate must be a number, not nan"),
+        ({"clip_error": -1.0}, "--clip_error must be 0 or more, not -1.0"),
+        ({"frame_skip": 0}, "--frame_skip must be from 1 to 60 frames, not 0"),
+        ({"frame_skip": "4"}, "--frame_skip must be a whole number, not '4'"),
+        ({"batch_norm": 1}, "--batch_norm must be true or false, not 1"),
+        (
+            {"optimizer": "lbfgs"},
+            "--optimizer must be one of rmsprop, adam, adadelta, sgd, not 'lbfgs'",
+        ),
+        ({"preset": "natur"}, "--preset must be one of nature, .* not 'natur'"),
         ({"min_reward": 2.0}, "--min_reward 2 is above --max_reward 1"),
         ({"batch_norm": True, "batch_size": 1}, "--batch_norm needs a --batch_size of 2"),
         ({"datatype": "float16", "clip_error": 0.0}, "float16 needs a --clip_error"),
-        ({"num_envs": 10**400}, "--num_envs is from 1 to 4096 games, not 1000"),
+        ({"random_seed": -2}, "--random_seed must be from -1 to 2147483647, not -2"),
+        ({"min_reward": 2e9}, "--min_reward 2000000000 is above --max_reward 1"),
+        ({"num_envs": 10**400}, "--num_envs must be from 1 to 4096 games, not 1000"),
         ({"replay_size": 49, "num_envs": 10}, "--replay_size 49 is too small: 10 games .* 50"),
         ({"environment": "gym", "frame_skip": 2}, "--frame_skip has no effect with .* gym"),
         ({"optimizer": "adam", "decay_rate": 0.9}, "--decay_rate has no effect with --optimizer"),
@@ -103,9 +109,68 @@ def test_bad_values_say_what_is_wrong(given, message):
     assert "\n" not in str(error.value)
 
 
-def test_places_and_presets_name_real_options():
+DERIVED = {
+    "PLACES": {
+        "display_screen", "record_screen_path", "record_sound_filename", "load_weights",
+        "save_weights_prefix", "csv_file", "overwrite", "tensorboard", "callback", "log_level",
+        "play_games", "start_epoch", "stop_at", "checkpoint_every", "no_checkpoint",
+    },
+    "KEPT_IN_CHECKPOINT": {"stop_at", "checkpoint_every"},
+    "ASKED_AGAIN": {"callback", "tensorboard", "csv_file"},
+    "REPEATED": {"load_weights", "callback", "start_epoch", "stop_at"},
+    "SAVED_PLAY": {"life_loss_terminal", "replay_size", "overwrite"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DERIVED)
+def test_the_lists_derived_from_declarations(name):
+    derived = getattr(definitions, name)
+    assert set(derived) == DERIVED[name]
+    assert len(derived) == len(DERIVED[name])
+
+
+def test_the_recipe_of_observations_and_its_order():
+    """The metadata of experience files hold these, and are compared with them."""
+    assert definitions.RECIPE == (
+        "frame_skip", "repeat_action_probability", "minimal_action_set", "game_mode",
+        "game_difficulty", "color_averaging", "resize", "screen_width", "screen_height",
+        "life_loss_terminal",
+    )  # fmt: skip
+    assert definitions.SCREEN_RECIPE == ("resize", "screen_width", "screen_height")
+
+
+def test_what_a_run_computes_is_all_but_places_and_in_their_order():
+    values = resolve({"random_seed": 1}).to_dict()
+    assert list(without_places(values)) == [name for name in values if name not in PLACES]
+    assert without_places({"games": 3, "nosuch": 1, "callback": "a:B", "epochs": 2}) == {
+        "epochs": 2
+    }
+
+
+def test_only_places_are_kept_asked_or_repeated():
+    """Of what a run computes everything is kept and repeated anyway."""
+    for _, f, _ in options():
+        if f.metadata["scope"] == "run":
+            assert not f.metadata["on_resume"], f.name
+            assert not f.metadata["repeated"], f.name
+
+
+def test_stop_at_is_unset_by_default_and_any_number_sets_it():
+    assert resolve({}).run.stop_at is None
+    base = resolve({}).to_dict()
+    assert resolve({}, base).run.stop_at is None
+    assert resolve({"stop_at": 8}, base).run.stop_at == 8.0
+    # Earlier versions stored this number where it was not set.
+    assert resolve({}, dict(base, stop_at=1e9)).run.stop_at == 1e9
+    with pytest.raises(UsageError, match="--stop_at must be a number, not 'no'"):
+        resolve({"stop_at": "no"})
+    with pytest.raises(UsageError, match="--epochs must be a whole number, not None"):
+        resolve({"epochs": None})
+    assert [kind for _, f, kind in options() if f.name == "stop_at"] == [float]
+
+
+def test_presets_name_real_options():
     known = Config().to_dict().keys()
-    assert known >= PLACES
     assert all(known >= preset.keys() for preset in PRESETS.values())
 
 

@@ -7,10 +7,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from simple_dqn.deep_q_network import DeepQNetwork, choose_device
+from simple_dqn.deep_q_network import DeepQNetwork
 from simple_dqn.errors import UsageError
+from simple_dqn.networks.acceleration import choose_device
+from simple_dqn.networks.optimizers import make_optimizer
 from simple_dqn.networks.q_network import QNetwork
 from simple_dqn.replay_memory import Batch
+from simple_dqn.storage.snapshot import fitting_training_state, fitting_weights
 
 NATURE = {
     "datatype": "float32", "optimizer": "rmsprop", "learning_rate": 0.00025, "decay_rate": 0.95,
@@ -29,8 +32,17 @@ def make_network(shape=(84, 84), actions=4, seed=0, **kwargs) -> QNetwork:
     return QNetwork(actions, 4, shape, **options)
 
 
-def make(device="cpu", network=None, **kwargs) -> DeepQNetwork:
-    return DeepQNetwork(network or make_network(), torch.device(device), **{**NATURE, **kwargs})
+OF_THE_OPTIMIZER = ("learning_rate", "decay_rate", "epsilon", "centered")
+
+
+def make(device="cpu", network=None, compiled=False, captured=False, **kwargs) -> DeepQNetwork:
+    options = {**NATURE, **kwargs}
+    network = (network or make_network()).to(device, memory_format=torch.channels_last)
+    optimizer = make_optimizer(
+        options.pop("optimizer"), list(network.parameters()), compiled=compiled, captured=captured,
+        **{name: options.pop(name) for name in OF_THE_OPTIMIZER},
+    )  # fmt: skip
+    return DeepQNetwork(network, optimizer, captured=captured, **options)
 
 
 def make_batch(seed, size=32, actions=4, shape=(84, 84), scale=1.0) -> Batch:
@@ -247,24 +259,35 @@ def test_learning_goes_on_from_a_saved_state_as_if_uninterrupted(optimizer):
 
 def test_foreign_weights_and_states_are_refused():
     dqn, other = make(), make(network=make_network(actions=6))
+    own = dqn.training_state()
     with pytest.raises(UsageError, match="weights are of another network"):
-        dqn.load_weights(other.weights())
-    with pytest.raises(UsageError, match="target network are of another network"):
-        dqn.load_training_state(other.training_state())
+        fitting_weights(other.weights(), dqn.weights())
+    with pytest.raises(UsageError, match="target network is another network's"):
+        fitting_training_state(other.training_state(), own)
     other.train(make_batch(0))
-    mixed = {n: t for n, t in dqn.training_state().items() if n.startswith("target.")}
+    mixed = {n: t for n, t in own.items() if n.startswith("target.")}
     mixed |= {n: t for n, t in other.training_state().items() if n.startswith("optimizer.")}
-    with pytest.raises(UsageError, match="optimiser"):
-        dqn.load_training_state(mixed)
-    for other in ("adam", "adadelta"):
-        foreign = make(optimizer=other)
-        foreign.train(make_batch(0))
+    foreign = [make(optimizer=name).training_state() for name in ("adam", "adadelta")]
+    foreign.append(make(optimizer="rmsprop", centered=False).training_state())
+    for ours, theirs in [(own, mixed), *((own, f) for f in foreign), *((f, own) for f in foreign)]:
         with pytest.raises(UsageError, match="optimiser"):
-            dqn.load_training_state(foreign.training_state())
-        with pytest.raises(UsageError, match="optimiser"):
-            foreign.load_training_state(dqn.training_state())
-    with pytest.raises(UsageError, match="optimiser"):
-        dqn.load_training_state(make(optimizer="rmsprop", centered=False).training_state())
+            fitting_training_state(theirs, ours)
+    for part in ("target.", "optimizer.", ""):  # what there is of it
+        some = {n: t for n, t in own.items() if n.startswith(part)}
+        assert fitting_training_state(some, own) == some
+
+
+@pytest.mark.parametrize("name", ["rmsprop", "adam", "adadelta"])
+def test_the_state_of_an_optimiser_is_there_from_the_start(name):
+    """With the shapes and types that it has after an update, in the layout of the parameters."""
+    dqn = make(optimizer=name)
+    fresh = {n: (t.shape, t.dtype) for n, t in dqn.training_state().items()}
+    before = [{slot: t.clone() for slot, t in s.items()} for s in dqn.optimizer.state.values()]
+    assert all(not t.any() for slots in before for t in slots.values())
+    dqn.train(make_batch(0))
+    assert {n: (t.shape, t.dtype) for n, t in dqn.training_state().items()} == fresh
+    for param, slots in dqn.optimizer.state.items():
+        assert all(t.stride() == param.stride() for t in slots.values() if t.dim())
 
 
 def test_a_stale_target_network_never_becomes_the_network():
@@ -273,7 +296,9 @@ def test_a_stale_target_network_never_becomes_the_network():
     whole.train(make_batch(0, shape=(3,)))
     alone = make(network=make_network(shape=(3,), seed=5), has_target_network=False)
     alone.load_weights(whole.weights())
-    alone.load_training_state(whole.training_state())
+    alone.load_training_state(
+        fitting_training_state(whole.training_state(), alone.training_state())
+    )
     for p, q in zip(alone.network.parameters(), whole.network.parameters(), strict=True):
         assert (p == q).all()
     assert not any(name.startswith("target.") for name in alone.training_state())

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from simple_dqn.errors import UsageError
 from simple_dqn.main import main
-from simple_dqn.options.definitions import Config, EnvironmentOptions
+from simple_dqn.options.definitions import Config
+from simple_dqn.options.environment_options import EnvironmentOptions
 from simple_dqn.storage.experience_file import KIND, load_experience, save_experience
 from simple_dqn.storage.files import load_tensors, save_tensors
 from tests.test_end_to_end import SMALL, refuse, rows
@@ -88,7 +89,8 @@ def test_all_that_could_be_sampled_comes_back(seed, steps, lanes, into, slots):
     loaded.extend(experience)
 
     def transitions(memory, numbers):
-        batch = memory._batch(*memory._locate(numbers))
+        memory._draw = lambda _: memory._locate(numbers)
+        batch = memory.sample(len(numbers))
         return Counter(map(str, zip(batch.states.tolist(), *map(list, batch[1:5]), strict=True)))
 
     before = transitions(played, played._every_valid())

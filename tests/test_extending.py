@@ -72,13 +72,13 @@ class Plain: ...
     ("arguments", "message"),
     [
         (["--environment", "nosuch:Class"], "cannot import 'nosuch': ModuleNotFoundError"),
-        (["--environment", "mine:Nosuch"], "'Nosuch' does not exist; it is to be a subclass of"),
+        (["--environment", "mine:Nosuch"], "'mine' has no class 'Nosuch'"),
         (["--environment", "mine:Half"], "'Half' lacks the method restart"),
-        (["--environment", "mine:Plain"], "'Plain' is no subclass of Environment"),
+        (["--environment", "mine:Plain"], "'Plain' is not a subclass of Environment"),
         (["--environment", "mine:"], "name a class as module:Class"),
-        (["--environment", "mine"], "--environment is one of auto, ale, gym, MODULE:CLASS"),
-        (["--callback", "mine:Plain"], "'Plain' is no subclass of Callback"),
-        (["--callback", "mine:Fails"], "cannot be made: ValueError: no file"),
+        (["--environment", "mine"], "--environment must be one of auto, ale, gym, MODULE:CLASS"),
+        (["--callback", "mine:Plain"], "'Plain' is not a subclass of Callback"),
+        (["--callback", "mine:Fails"], "creating it failed: ValueError: no file"),
         (["--callback", "broken:Class"], "cannot import 'broken': SyntaxError"),
     ],
 )
@@ -87,3 +87,24 @@ def test_mistakes_are_one_line(here, capsys, arguments, message):
     Path("broken.py").write_text("class Class(:\n")
     refuse(capsys, ["train", "pong", *arguments], message)
     assert not Path("results/pong.csv").exists()
+
+
+def test_an_environment_and_a_callback_of_the_first_version_work_or_say_what_moved(here, capsys):
+    Path("mine.py").write_text(
+        "from simple_dqn.agent import Callback\n"
+        "class Old(Callback):\n"
+        "    def on_phase_start(self, agent):\n"
+        "        assert agent.phase in ('random', 'train', 'test')\n"
+        "    def on_act(self, agent, actions):\n"
+        "        actions[:] = 1 if agent.phase == 'train' else 0\n"
+        "class Older(Old):\n"
+        "    def on_step(self, agent, step):\n"
+        "        agent.phase_steps\n"
+    )
+    command = ["train", "catch", "--environment", "catch:Catch", "--train_steps", "60"]
+    small = ["--random_steps", "20", "--test_steps", "20", "--epochs", "1"]
+    assert main([*command, *small, "--callback", "mine:Old"]) == 0
+    capsys.readouterr()
+    assert main([*command, *small, "--callback", "mine:Older", "--overwrite"]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line == "simple-dqn: agent.phase_steps is now agent.phase.steps: change the callback"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import pickle
@@ -13,7 +14,6 @@ import torch
 
 from simple_dqn.errors import UsageError
 from simple_dqn.options.resolve import resolve
-from simple_dqn.storage import files
 from simple_dqn.storage.files import (
     _checksum,
     load_tensors,
@@ -181,7 +181,7 @@ def test_what_is_no_file_is_not_replaced(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()
     for path in (tmp_path / "pipe", tmp_path / "folder"):
-        with pytest.raises(FileExistsError, match="is there, and is no file"):
+        with pytest.raises(FileExistsError, match="exists and is not a regular file"):
             write_atomically(path, b"x")
     assert stat.S_ISFIFO(os.stat(tmp_path / "pipe").st_mode)
     assert sorted(os.listdir(tmp_path)) == ["folder", "pipe"]
@@ -199,7 +199,7 @@ def test_where_there_are_no_locks_a_run_goes_on_with_a_warning(tmp_path, monkeyp
     def flock(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(files.fcntl, "flock", flock)
+    monkeypatch.setattr(fcntl, "flock", flock)
     with locked(tmp_path / "x.lock", "x_..."):
         assert "no lock on x_... (No locks available)" in caplog.text
 

@@ -176,8 +176,12 @@ def test_the_page_is_self_contained_and_honest(page):
     assert "Sanity Checks for Saliency Maps" in page
 
 
-def snapshot(path, config):
-    return Snapshot(path, {}, "breakout", [], (), "uint8", 4, 1000, 250, config)
+def make_page(run, path, filters, page):
+    snapshot = Snapshot(path, {}, "breakout", [], (), "uint8", 4, 1000, 250, {})
+    visualize(
+        run.agent, run.statistics, snapshot, page, game=run.game, filters=filters,
+        seed=run.config.common.random_seed, weight_init=run.config.network.weight_init,
+    )  # fmt: skip
 
 
 def test_a_game_of_breakout(in_tmp, breakout, caplog):
@@ -192,7 +196,7 @@ def test_a_game_of_breakout(in_tmp, breakout, caplog):
     path = Path("results/breakout.html")
     with build(config, "breakout", breakout, with_memory=False) as run:
         weights = {name: tensor.clone() for name, tensor in run.network.weights().items()}
-        visualize(run, snapshot(Path("snapshots/breakout_4.safetensors"), {}), 3, path)
+        make_page(run, Path("snapshots/breakout_4.safetensors"), 3, path)
         assert all(torch.equal(t, weights[n]) for n, t in run.network.weights().items())
     steps = run.statistics.row["steps"]
     assert 95 <= steps <= 100
@@ -210,6 +214,6 @@ def test_vectors_are_refused_before_anything_is_played(in_tmp):
     config = resolve(dict(environment="gym", backend="cpu", threads=1, history_length=1))
     with build(config, "CartPole-v1", None, with_memory=False) as run:
         with pytest.raises(UsageError, match="no convolutional layer"):
-            visualize(run, snapshot(Path("a.safetensors"), {}), 4, Path("results/a.html"))
+            make_page(run, Path("a.safetensors"), 4, Path("results/a.html"))
         assert run.agent.phase == ""
     assert not Path("results").exists()

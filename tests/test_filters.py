@@ -43,7 +43,7 @@ def random_states(n, history=4, shape=(84, 84)):
 
 
 def watch(network, states, filters):
-    """Show states to the callback in the one buffer that an agent has."""
+    """Show states to the callback, in the buffer of an agent."""
     strongest = StrongestStates(network, filters)
     buffer = np.zeros((2, *states.shape[1:]), np.uint8)  # the second lane must not count
     buffer[1] = 255

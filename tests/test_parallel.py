@@ -16,12 +16,11 @@ import torch
 
 from simple_dqn.agent import Callback
 from simple_dqn.commands.build import build, count_test_workers
-from simple_dqn.environment import Environment, Step
+from simple_dqn.environment import Environment, NotRepeatableError, Step
 from simple_dqn.environments.games import find_game, make_environment
 from simple_dqn.environments.parallel import ParallelEnvironment
 from simple_dqn.errors import UsageError
 from simple_dqn.options.resolve import resolve
-from simple_dqn.state import NotRepeatableError
 
 
 def play(name, num_envs, workers, steps, seed=3, **options):
@@ -165,12 +164,32 @@ class Watcher(Callback):
     """A callback that keeps what it sees of a testing phase."""
 
     def __init__(self):
-        self.turns, self.threads = [], set()
+        self.threads = set()
+
+    def on_step(self, agent, step):
+        assert len(step.rewards) == agent.environment.num_envs
+        self.threads.add(torch.get_num_threads())
+
+
+class Overrides(Callback):
+    """Takes action 1 in every lane; all actions are there to be overridden."""
 
     def on_act(self, agent, actions):
-        assert agent.active[agent.acting].shape == actions.shape
-        self.turns.append((agent.acting.start, agent.acting.stop))
-        self.threads.add(torch.get_num_threads())
+        assert actions.shape == (5,)
+        actions[:] = 1
+
+
+def test_a_callback_overrides_the_actions_of_all_groups_at_once():
+    kind, game, rom = find_game("breakout", "auto")
+    config = resolve({"environment": kind, "random_seed": 1, "num_envs": 5, "workers": 2})
+    with build(config, game, rom, with_tests=False) as run:
+        run.agent.callbacks.append(Overrides())
+        run.agent.play_random(10)
+        memory = run.agent.memory
+        assert (
+            memory.actions[~memory.starts & (memory.screens.any(axis=(2, 3)))].tolist() == [1] * 10
+        )
+        assert [(g.start, g.stop) for g in run.environment.groups] == [(0, 3), (3, 5)]
 
 
 @pytest.fixture
@@ -195,11 +214,13 @@ def test_a_test_in_workers_is_that_of_one_process(two_threads):
         watcher = Watcher()
         with build(config, game, rom, with_memory=False) as run:
             run.agent.callbacks.append(watcher)
+            sizes, predict = [], run.network.predict
+            run.network.predict = lambda s: sizes.append(len(s)) or predict(s)  # noqa: B023
             run.agent.test(games=7)
             results.append((run.statistics.game_rewards, run.statistics.game_steps))
         assert torch.get_num_threads() == 2
         assert watcher.threads == ({1} if workers else {2})
-        assert watcher.turns[:4] == ([(0, 3), (3, 5)] * 2 if workers else [(0, 5)] * 4)
+        assert set(sizes) == ({3, 2} if workers else {5})
     assert results[0] == results[1]
     assert len(results[0][0]) == 7
 

@@ -1,4 +1,4 @@
-"""The player, with a scripted keyboard and a clock of our own."""
+"""The player, with a scripted keyboard and a fake clock."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FRAMES_A_STEP = 4
 
 
 class Clock:
-    """Time passes only where the player sleeps or the display draws."""
+    """Time passes only while the player sleeps or the display draws."""
 
     now = 50.0
 
@@ -122,7 +122,7 @@ class Play:
         return self.display.scenes[index].status
 
 
-def test_m_takes_over_and_gives_back(monkeypatch):
+def test_m_takes_over_and_returns_control(monkeypatch):
     # Frame 1 is the restart; step k is frames 4k-2 to 4k+1.
     keys = {5: ["m"], 9: {"LEFT"}, 17: {"LEFT", "FIRE"}, 21: set(), 25: ["m"]}
     play = Play(monkeypatch, keys, length=8)
@@ -140,8 +140,8 @@ def test_without_a_network_a_person_plays_from_the_start(monkeypatch):
     assert play.environment.actions == [2] * 5
     assert play.player.players == {"you"}
     said = {scene.status.rpartition(" · ")[2] for scene in play.display.scenes}
-    assert "there is no network to give back to" in said
-    assert "there is no network, so there are no Q-values" in said
+    assert "no network to return control to" in said
+    assert "no network, so no Q-values" in said
 
 
 @pytest.mark.parametrize(("keys", "speed"), [([], 1), (["s"], 2), (["a", "a"], 1 / 4)])
@@ -170,7 +170,7 @@ def test_pause_and_single_steps(monkeypatch):
     waited = []
 
     def keys():
-        """While the game stands: n after a second, again after two, then p."""
+        """While paused: n after a second, again after two, then p."""
         script = play.display.script.pop(play.environment.frames, [])
         if play.player._paused and not script:
             waited.append(play.environment.frames)
@@ -195,7 +195,7 @@ def test_q_shows_the_values_and_the_action_that_is_done(monkeypatch):
     shown = [scene.q_values for scene in play.display.scenes]
     assert shown[0] is None
     assert shown[-1] is None
-    assert len(asked) == 6 + 4  # for the actions; and once for each step while they are shown
+    assert len(asked) == 6 + 4  # for the actions, and once per step while they are shown
     first = next(q for q in shown if q is not None)
     assert first.values == pytest.approx([0, 0.1, 0.9, 0.2])
     assert (first.names, first.action) == (["NOOP", "FIRE", "RIGHT", "LEFT"], 2)
@@ -227,10 +227,10 @@ def test_leaving(monkeypatch, key):
     play = Play(monkeypatch, {7: [key]})
     with pytest.raises(Quit):
         play.agent.play(1)
-    assert not play.display.closed  # whoever opened it closes it
+    assert not play.display.closed  # that is up to the caller who opened it
     play.player.close()
     assert play.display.closed
-    play.player.close()  # twice is once
+    play.player.close()  # closing twice is allowed
 
 
 def test_a_games_end_can_be_seen_for_a_while_or_until_a_key(monkeypatch):
@@ -275,10 +275,10 @@ def test_sound_goes_with_every_frame_and_brackets_change_the_volume(monkeypatch)
     assert any("volume 40%" in scene.status for scene in play.display.scenes)
     silent = Play(monkeypatch, {1: ["]"]})
     silent.agent.play(1)
-    assert any("there is no sound" in scene.status for scene in silent.display.scenes)
+    assert any(scene.status.endswith(" · no sound") for scene in silent.display.scenes)
 
 
-def test_while_testing_nobody_takes_over_and_escape_closes_only_the_display(monkeypatch):
+def test_while_testing_no_key_takes_over_and_escape_closes_only_the_display(monkeypatch):
     keys = {5: ["m", "r"], 9: {"LEFT"}, 13: ["h"], 41: ["escape"]}
     play = Play(monkeypatch, keys, length=5)
     frame = play.environment.frame
@@ -287,7 +287,7 @@ def test_while_testing_nobody_takes_over_and_escape_closes_only_the_display(monk
     assert play.environment.actions == [2] * 15
     assert play.display.closed
     assert play.environment.on_frame == ()
-    assert any("r is for playing" in scene.status for scene in play.display.scenes)
+    assert any("r works only in play" in scene.status for scene in play.display.scenes)
     assert {"m", "r", "["}.isdisjoint(dict(next(s.help for s in play.display.scenes if s.help)))
     assert play.status().startswith("test, ε 0.000 · score 4")  # of the second game
     assert play.clock.now == pytest.approx(50 + 0.04 * play.environment.frames)  # no waiting
@@ -307,7 +307,7 @@ def test_watching_a_test_draws_at_most_15_times_a_second(monkeypatch):
 
 
 def test_escape_at_any_speed_leaves_a_test_running(monkeypatch):
-    """Slowed down by a, the keyboard is read while the frame waits."""
+    """At a low speed the keyboard is read while waiting for the next frame."""
     play = Play(monkeypatch, {2: ["a"] * 9, 6: ["escape"]}, length=5)
     frame = play.environment.frame
     monkeypatch.setattr(play.environment, "frame", lambda: (play.clock.sleep(0.08), frame()))
@@ -338,16 +338,16 @@ def test_the_rate_is_that_of_the_last_second(monkeypatch):
     assert "50 frames/s" in play.status()
 
 
-def test_the_keyboard_is_read_while_another_lane_plays_on_alone(monkeypatch):
+def test_the_keyboard_is_read_while_only_another_lane_is_active(monkeypatch):
     play = Play(monkeypatch, {1: ["h"]}, length=3)
-    play.environment.on_frame = ()  # the first lane has played its share
+    play.environment.on_frame = ()  # lane 0 is no longer active
     act = play.environment.act
     monkeypatch.setattr(play.environment, "act", lambda a: (play.clock.sleep(0.1), act(a))[1])
     play.agent.test(games=1)
     assert play.display.scenes[-1].help
 
 
-def test_v_says_so_where_there_is_no_picture(monkeypatch):
+def test_v_reports_that_there_is_no_picture(monkeypatch):
     play = Play(monkeypatch, {1: ["v"]})
     play.agent.testing_games = play.environment, StateBuffer(1, 4, (2,), np.float32)
     monkeypatch.setattr(play.environment, "restart", lambda lanes=None: (
@@ -358,4 +358,4 @@ def test_v_says_so_where_there_is_no_picture(monkeypatch):
     play.environment.length = 100
     play.agent.test(games=1)
     assert play.display.scenes[-1].state is None
-    assert "no picture" in play.display.scenes[0].status
+    assert "numbers, not pictures" in play.display.scenes[0].status

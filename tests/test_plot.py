@@ -11,6 +11,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from simple_dqn.analysis import plot as plot_module
@@ -26,7 +27,7 @@ from simple_dqn.analysis.plot import (
     render,
 )
 from simple_dqn.errors import UsageError
-from simple_dqn.options.definitions import PlotOptions
+from simple_dqn.options.command_options import PlotOptions
 from simple_dqn.statistics import COLUMNS
 
 SMALL = PlotOptions(figure_width=8, figure_height=5)
@@ -34,7 +35,7 @@ SCORES = [(-20.5, -20.0, 0.0), (-18.0, -16.0, 0.25), (-14.0, -15.0, 1.5)]  # tra
 
 
 def rows_of(scores=SCORES, random=-20.0, epoch_time=100.0):
-    """Rows as read_csv gives them; an epoch is 250 steps and ends 100 s after the one before."""
+    """Rows of a file, as text; an epoch is 250 steps and ends 100 s after the previous one."""
 
     def row(epoch, phase, **values):
         base = dict.fromkeys(COLUMNS, 7.0) | dict(
@@ -51,6 +52,12 @@ def rows_of(scores=SCORES, random=-20.0, epoch_time=100.0):
         )  # fmt: skip
         rows.append(row(epoch, "test", average_reward=test, meanq=q, total_time=end))
     return rows
+
+
+def run(label, rows):
+    """A run as ``read_runs`` returns it."""
+    numbers = dict.fromkeys(COLUMNS[2:], float)
+    return Run(label, pd.DataFrame(rows).astype({"epoch": int} | numbers))
 
 
 def write(path: Path, rows, columns=COLUMNS, tail=""):
@@ -153,8 +160,8 @@ def test_seeds_are_a_mean_and_a_band(tmp_path):
 
 def test_along_time_seeds_are_interpolated():
     # One climbs 0 → 10 from 110 s to 210 s, the other 0 → 20 from 160 s to 310 s.
-    one = Run("a", rows_of([(0, 0, 0), (0, 10, 0)]))
-    other = Run("a", rows_of([(0, 0, 0), (0, 20, 0)], epoch_time=150))
+    one = run("a", rows_of([(0, 0, 0), (0, 10, 0)]))
+    other = run("a", rows_of([(0, 0, 0), (0, 20, 0)], epoch_time=150))
     curve = make_curve([one, other], "test", "average_reward", "total_time")
     assert curve.x.tolist() == [110, 160, 210, 310]
     at_210 = 20 * (210 - 160) / 150
@@ -186,7 +193,7 @@ def test_several_labels_have_a_colour_each_and_a_style_for_each_phase(tmp_path):
 
 
 def test_more_labels_than_colours_still_differ():
-    runs = [Run(f"run{i}x", rows_of()) for i in range(len(COLORS) + 3)]
+    runs = [run(f"run{i}x", rows_of()) for i in range(len(COLORS) + 3)]
     axes = draw(runs, ["average_reward"], SMALL).axes[0]
     assert len({str(line.get_color()) for line in axes.get_lines()}) == len(runs)
 
@@ -242,6 +249,17 @@ def test_a_file_of_16_columns_lacks_what_is_newer(tmp_path):
     assert {line.get_color() for line in figure.axes[0].get_lines()} == {COLORS[1]}
 
 
+def test_empty_cells_are_missing_values_and_a_value_may_be_infinite(tmp_path):
+    """As a resumed run writes the rows of an older file; meanq diverges in the last epoch."""
+    rows = rows_of([(0, 1, 0), (0, 2, 0), (0, 3, "inf")])
+    for row in rows[:3]:
+        row["mean_game_steps"] = ""
+    (run,) = read_runs([write(tmp_path / "a.csv", rows)])
+    assert make_curve([run], "test", "mean_game_steps", "epoch").x.tolist() == [2, 3]
+    assert make_curve([run], "test", "meanq", "epoch").x.tolist() == [1, 2]
+    assert make_curve([run], "test", "epoch", "epoch").mean.tolist() == [1, 2, 3]
+
+
 def test_only_the_random_phase_yet(tmp_path):
     path = write(tmp_path / "a.csv", rows_of([]))
     figure = draw(read_runs([path]), ["average_reward", "meancost"], SMALL)
@@ -256,7 +274,7 @@ def test_a_half_written_line_is_left_out(tmp_path):
     rows = rows_of()
     for tail in ("4", "4,train,250,1", ",".join(rows[-1].values())):
         path = write(tmp_path / "a.csv", rows, tail=tail)
-        assert len(read_runs([path])[0].rows) == 7
+        assert len(read_runs([path])[0].table) == 7
 
 
 def test_png_has_the_size_and_the_default_place(tmp_path, caplog):
@@ -309,20 +327,26 @@ def test_bad_options_write_nothing(in_tmp, options, message):
     assert sorted(Path().rglob("*")) == before
 
 
-def test_bad_files_are_told_by_name(in_tmp):
+def test_bad_files_are_named(in_tmp):
     good = write(Path("good.csv"), rows_of())
     write(Path("text.csv"), [dict(epoch="1")], columns=("epoch",))
     damaged = rows_of()
     damaged[2]["meanq"] = "1.2.3"
     write(Path("damaged.csv"), damaged)
+    early = rows_of()
+    early[1]["phase"] = "training"
+    write(Path("phase.csv"), early)
+    write(Path("short.csv"), rows_of()).write_text(Path("short.csv").read_text() + "4,train,250\n")
     write(Path("empty.csv"), [])
     for name, message in {
         "missing.csv": "there is no file 'missing.csv'",
         ".": "there is no file",
         "text.csv": "'text.csv' is no statistics file",
         "damaged.csv": r"'damaged.csv' is damaged \(epoch 1: .*'1.2.3'\)",
+        "phase.csv": r"'phase.csv' is damaged \(no phase 'training'\)",
+        "short.csv": r"'short.csv' is damaged \(could not convert",
     }.items():
-        for follow in (False, True):  # what never was a statistics file is not waited for
+        for follow in (False, True):  # follow does not wait for a file that never was one
             with pytest.raises(UsageError, match=message):
                 plot([good, Path(name)], PlotOptions(png_file="a.png", follow=follow))
     with pytest.raises(UsageError, match="wait for the first phase to end"):
@@ -333,14 +357,14 @@ def test_bad_files_are_told_by_name(in_tmp):
 
 
 def test_follow_waits_redraws_and_outlives_a_replaced_file(tmp_path, monkeypatch):
-    """The tape of what is drawn, while rows come, one is half there, and the file vanishes."""
+    """What is drawn while rows are added, one is half written, and the file disappears."""
     path, figure = tmp_path / "pong.csv", tmp_path / "pong.png"
     rows = rows_of()
     drawn, stop, failures = [], threading.Event(), []
     real_draw, real_sleep = plot_module.draw, time.sleep
 
     def recording_draw(runs, fields, options):
-        drawn.append(len(runs[0].rows))
+        drawn.append(len(runs[0].table))
         return real_draw(runs, fields, options)
 
     def sleep(seconds):
@@ -397,13 +421,13 @@ def test_an_interrupted_plot_is_interrupted(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(plot_module, "draw", interrupted)
-    plot([path], dataclasses.replace(SMALL, follow=True))  # the way to end it
+    plot([path], dataclasses.replace(SMALL, follow=True))  # Ctrl-C is how to stop it
     with pytest.raises(KeyboardInterrupt):
         plot([path], SMALL)
 
 
 def test_numbers_that_stand_for_other_options_are_no_seeds(tmp_path):
-    """As their records tell: pong_4 and pong_8 of --num_envs 4 and 8; pong_1 and _2 are seeds."""
+    """According to the records, pong_4 and pong_8 are --num_envs 4 and 8; the others are seeds."""
 
     def record(name, **config):
         text = json.dumps({"runs": [{"config": {"csv_file": name, **config}}]})

@@ -108,7 +108,7 @@ def test_noisy_layers_explore_in_training_and_are_silent_in_tests(breakout):
         run.agent.test(5)
         assert noises == [None] * 6
         noises.clear()
-        run.agent.play_random(5, resuming=True)  # nothing is learnt: each step draws
+        run.agent.play_random(5, refill=True)  # nothing is learnt: each step draws
         assert all((a != b).all() for a, b in itertools.pairwise(noises[:5]))
 
 

@@ -6,16 +6,12 @@ import copy
 
 import numpy as np
 import pytest
+import torch
 
+from simple_dqn.environment import NotRepeatableError
 from simple_dqn.environments.games import find_game, make_environment
 from simple_dqn.options.resolve import resolve
-from simple_dqn.state import (
-    MISFITS,
-    NotRepeatableError,
-    fill,
-    generator_state,
-    load_generator_state,
-)
+from simple_dqn.storage.states import MISFITS, conform, typed
 
 
 def make(name, num_envs=3, workers=0, seed=5, **options):
@@ -126,18 +122,42 @@ def leaves(tree, path=()):
             yield from leaves(branch, (*path, key))
 
 
-def test_generators_go_on():
-    rng, other = np.random.default_rng(1), np.random.default_rng(2)
-    rng.random(7)
-    rng.integers(5, dtype=np.int32)  # leaves half a draw behind
-    state = generator_state(rng)
-    expected = rng.integers(1000, size=5, dtype=np.int32)
-    load_generator_state(other, state)
-    assert (other.integers(1000, size=5, dtype=np.int32) == expected).all()
+def test_a_tree_that_fits_comes_back_and_one_that_does_not_is_refused():
+    own = {
+        "count": 3, "rate": 0.5, "name": "train", "flag": True, "list": [1, 2], "any": None,
+        "free": [], "array": np.zeros((2, 3), np.float32), "row": np.zeros(0, np.int64),
+        "rng": np.random.default_rng(1).bit_generator.state, "tensor": torch.zeros(2, 3),
+    }  # fmt: skip
+    theirs = {
+        "count": 2**62 - 1, "rate": -1e9, "name": "", "flag": False, "list": [0, 9],
+        "any": {"x": [1]}, "free": [[], "x"], "array": np.ones((2, 3), np.float32),
+        "row": [4, 5], "rng": np.random.default_rng(2).bit_generator.state,
+        "tensor": torch.ones(2, 3),
+    }  # fmt: skip
+    fitting = conform(theirs, own)
+    assert fitting.keys() == own.keys()
+    assert fitting["row"].dtype == np.int64
+    assert fitting["row"].tolist() == [4, 5]
+    assert all(fitting[name] is theirs[name] for name in ("any", "array", "tensor", "rng"))
+    for name, wrong in [
+        ("count", -1), ("count", 2**62), ("count", 1.0), ("count", True), ("rate", 1),
+        ("rate", float("nan")), ("rate", float("inf")), ("name", None), ("flag", 1),
+        ("list", [1]), ("list", [1, -2]), ("list", (1, 2)), ("free", {}),
+        ("array", np.ones((3, 2), np.float32)), ("array", np.ones((2, 3))), ("array", [[0.0] * 3]),
+        ("array", np.full((2, 3), np.nan, np.float32)), ("row", [-1]), ("row", [1.5]), ("row", "x"),
+        ("row", np.array([-1])), ("row", np.zeros((1, 1), np.int64)), ("tensor", torch.ones(3, 2)),
+        ("tensor", torch.ones(2, 3, dtype=torch.float64)), ("tensor", np.ones((2, 3), np.float32)),
+    ]:  # fmt: skip
+        with pytest.raises((TypeError, ValueError), match=name):
+            conform({**theirs, name: wrong}, own, "state")
+    for keys in (theirs.keys() - {"count"}, theirs.keys() | {"more"}):
+        with pytest.raises(ValueError, match="other entries"):
+            conform(dict.fromkeys(keys), own)
 
 
-def test_fill_wants_the_same_shape_and_type():
-    own = np.zeros((2, 3), np.float32)
-    for theirs in (np.zeros((3, 2), np.float32), np.zeros((2, 3)), [[0.0] * 3] * 2, None):
-        with pytest.raises(ValueError, match="no array float32"):
-            fill(own, theirs)
+def test_typed_values():
+    assert typed(0, int) == 0
+    assert typed({"x": 1}, dict) == {"x": 1}
+    for value, kind in [(-1, int), (True, int), (2**62, int), (1, float), (None, str), ("", list)]:
+        with pytest.raises((TypeError, ValueError)):
+            typed(value, kind)

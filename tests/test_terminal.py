@@ -1,4 +1,4 @@
-"""The terminal display: cells by hand, the text that is sent against a terminal of our own."""
+"""The terminal display: cells by hand, its output interpreted by a simple terminal."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ ENTERED, LEFT = b"\x1b[?1049h", b"\x1b[?1049l"
 
 
 class Terminal:
-    """A program in a pseudo-terminal that answers as an xterm; with ``kitty`` as one that tells
+    """A program in a pseudo-terminal that answers as an xterm; with ``kitty`` as one that reports
     key releases, too."""
 
     def __init__(self, program: str, rows=24, columns=80, kitty=False):
@@ -257,7 +257,7 @@ def test_keys_are_read_one_by_one_and_arrows_are_held_for_a_while():
 
 
 @POSIX
-def test_where_the_terminal_tells_releases_keys_are_held_until_then():
+def test_where_the_terminal_reports_releases_keys_are_held_until_then():
     terminal = Terminal(PROGRAM, kitty=True)
     assert terminal.until("ready")
     assert b"\x1b[>27u" in terminal.output

@@ -1,4 +1,4 @@
-"""Environment: N games side by side behind one small interface, and Atari 2600 games by ALE."""
+"""Environment: N games side by side behind one small interface, and Step, what it returns."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from simple_dqn.state import State
 
-Policy = Callable[[slice], NDArray[np.int64]]  # tells the actions of some lanes
+class NotRepeatableError(Exception):
+    """A game cannot be restored to where it stood when its state was saved."""
 
 
 class Step(NamedTuple):
@@ -20,7 +20,7 @@ class Step(NamedTuple):
     observations: NDArray[Any]  # [N, *shape] what the game shows after the action
     rewards: NDArray[np.float32]  # [N] raw, summed over the frame skip
     terminals: NDArray[np.bool_]  # [N] no bootstrapping beyond: game over, or a lost life
-    truncateds: NDArray[np.bool_]  # [N] cut off by a limit: bootstrapping goes on
+    truncateds: NDArray[np.bool_]  # [N] cut off by a limit: bootstrapping continues
     game_overs: NDArray[np.bool_]  # [N] the game itself ended (a lost life doesn't end it)
 
 
@@ -28,7 +28,7 @@ class Environment(ABC):
     """N games side by side (lanes). One step is one action in each of them.
 
     Restarts are explicit: ``act`` never starts a new game, so the last observation of an episode
-    is what ``act`` returned. A lane whose episode has ended waits until ``restart`` names it; till
+    is what ``act`` returned. A lane whose episode has ended waits until ``restart`` names it; until
     then its actions are ignored and it reports reward 0 and no flag.
 
     Attributes:
@@ -74,15 +74,20 @@ class Environment(ABC):
 
     @abstractmethod
     def act(self, actions: NDArray[np.integer[Any]]) -> Step:
-        """Do ``actions`` [N] and return what they led to; the arrays are the caller's to keep."""
+        """Take ``actions`` [N] and return what they led to; the arrays are the caller's to keep."""
 
-    def follow(self, policy: Policy) -> tuple[NDArray[np.int64], Step]:
-        """Do what ``policy`` tells for each lane; return those actions [N] and what came of them.
+    @property
+    def groups(self) -> Sequence[slice]:
+        """The lanes by groups: while the games of one group go on, the next can be sent actions."""
+        return (slice(0, self.num_envs),)
 
-        It is asked once for all lanes, but where games can go on in the meantime: there in turns.
-        """
-        actions = policy(slice(0, self.num_envs))
-        return actions, self.act(actions)
+    def send(self, lanes: slice, actions: NDArray[np.int64]) -> None:
+        """Start taking ``actions`` [n] in the ``lanes`` of one group, or of all; do not wait."""
+        self._sent = actions
+
+    def receive(self) -> Step:
+        """Wait until the actions sent to all groups are done; return what they led to."""
+        return self.act(self._sent)
 
     def screen(self) -> NDArray[np.uint8]:
         """Return what the first game shows now, RGB [height, width, 3], the caller's to keep."""
@@ -92,22 +97,22 @@ class Environment(ABC):
         """Return the samples of the first game's last frame, around 128; none if it is silent."""
         return np.empty(0, np.uint8)
 
-    def state_dict(self) -> State | None:
-        """Return what the games' future depends on, see ``state``; None if that is unknown.
+    def state_dict(self) -> dict[str, Any] | None:
+        """Return all that the games depend on from here, see ``storage.states``; None if unknown.
 
-        With it, an environment made with the same arguments goes on exactly where this one stands.
-        Without, a run that goes on from a checkpoint begins new games.
+        With it, an environment made with the same arguments continues exactly where this one
+        stands. Without it, a run that is resumed from a checkpoint begins new games.
 
         Returns:
             lanes: a list with a dict for each lane; observations: the last ones, [N, ...].
         """
         return None
 
-    def load_state_dict(self, state: State) -> None:
-        """Take in what ``state_dict`` returned.
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what ``state_dict`` returned.
 
         Raises:
-            NotRepeatableError: the games do not stand where they stood then: restart them all.
+            NotRepeatableError: the games could not be restored: restart them all.
         """
         raise NotImplementedError
 

@@ -12,15 +12,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from simple_dqn import __version__
 from simple_dqn.errors import Interrupted, UsageError, refusal
+from simple_dqn.options.custom_classes import moved
 from simple_dqn.options.parser import COMMANDS, FROM, parse, top_level_help
 from simple_dqn.options.resolve import check, resolve
-
-if TYPE_CHECKING:
-    pass
 
 logger = logging.getLogger("simple_dqn")
 
@@ -79,6 +77,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
+    except AttributeError as error:
+        if not (line := moved(error)):
+            raise
+        print(f"simple-dqn: {line}", file=sys.stderr)
+        return 2
     except BrokenPipeError:  # the reader of our output has gone, as in `... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
@@ -101,43 +104,49 @@ def run_command(
     """Run one command with its parsed arguments."""
     if command == "train":
         record = given.pop(FROM, "")
-        check(given)  # a wrong value is said at once, before torch is loaded
-        from simple_dqn.commands.train import repeat, train
+        check(given)  # a wrong value is refused at once, before torch is loaded
+        from simple_dqn.commands import train
 
+        if record and positionals["label"]:
+            raise UsageError("--from names the game: give no more than a label")
         if record:
-            if positionals["label"]:
-                raise UsageError("--from tells the game: give no more than a label")
-            repeat(Path(record), positionals["game"], given, command_line)
+            train.repeat(Path(record), positionals["game"], given, command_line)
         else:
-            train(positionals["game"], positionals["label"], given, command_line)
+            train.train(positionals["game"], positionals["label"], given, command_line)
     elif command == "resume":
         from simple_dqn.commands.resume import resume
 
         resume(positionals["run"], given, command_line)
-    elif command == "test":
-        from simple_dqn.commands.test import test
-
-        test(Path(positionals["snapshot"]), given)
     elif command == "play":
         from simple_dqn.commands.watch import play
 
         play(positionals["snapshot_or_game"], given)
-    elif command == "record":
-        from simple_dqn.commands.watch import record
-
-        record(Path(positionals["snapshot"]), given)
     elif command == "plot":
-        from simple_dqn.commands.look_inside import plot
+        from simple_dqn.analysis.plot import plot
 
-        plot([Path(csv) for csv in positionals["csvs"]], given)
-    elif command == "visualize":
-        from simple_dqn.commands.look_inside import visualize
-
-        visualize(Path(positionals["snapshot"]), given)
-    else:
+        plot([Path(csv) for csv in positionals["csvs"]], resolve(given).plot)
+    elif command.startswith("profile_"):
         from simple_dqn.commands.profile import profile
 
         profile(command.removeprefix("profile_"), positionals["game"], given)
+    else:
+        run_with_snapshot(command, Path(positionals["snapshot"]), given)
 
 
-# --- the commands -------------------------------------------------------------------------------
+def run_with_snapshot(command: str, path: Path, given: Given) -> None:
+    """Run one of the commands that begin with reading a snapshot."""
+    from simple_dqn.storage.snapshot import load_snapshot
+
+    snapshot = load_snapshot(path)
+    if command == "test":
+        from simple_dqn.commands.test import test
+
+        test(snapshot, given)
+    elif command == "record":
+        from simple_dqn.commands.watch import record
+
+        record(snapshot, given)
+    else:
+        from simple_dqn.commands.visualize import visualize
+
+        visualize(snapshot, given)

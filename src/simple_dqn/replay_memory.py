@@ -21,8 +21,7 @@ with the screen of slot t−1 to the state that ends with the screen of slot t:
 
 A state reaches back over H slots but never over a start: what would lie before it is zero, as in
 DeepMind's code (or the transition is never sampled: ``history_padding="reject"``). A truncated
-episode simply ends with a slot that is not terminal: its last transition still bootstraps, from a
-screen that is the episode's own.
+episode simply ends with a slot that is not terminal: its last transition still bootstraps.
 
 Which slots can be sampled: let age be the number of older slots in the lane, 0 for the oldest. Slot
 t is valid if not starts[t] and its state's screens are all still there, that is age(t) ≥ H or a
@@ -30,11 +29,10 @@ start lies among the slots older than t.
 
 n-step returns: from slot t on, the rewards of up to n slots are summed, each discounted by one more
 γ. The sum ends early, with the k-th reward, where a terminal, the end of a truncated episode or the
-newest slot comes first; the post-state is that of the slot where it ends, and what it promises is
-discounted by γᵏ, or by 0 after a terminal.
+newest slot comes first. The post-state is that of the slot where it ends, discounted by γᵏ, or by 0
+after a terminal.
 
-The arrays are allocated zeroed, which the operating system does lazily: memory that was never
-written is not resident.
+The arrays are allocated zeroed: memory that was never written is not resident.
 """
 
 from __future__ import annotations
@@ -44,7 +42,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from simple_dqn.state import State, fill, generator_state, load_generator_state
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+Bools = NDArray[np.bool_]
 
 LEAST_DRAWN = 64  # slots drawn at once, so that a redraw is seldom needed
 MOST_ROUNDS = 50  # fruitless rounds before all slots are looked through
@@ -53,20 +53,20 @@ MOST_ROUNDS = 50  # fruitless rounds before all slots are looked through
 class Batch(NamedTuple):
     """Transitions sampled from the replay memory."""
 
-    states: NDArray[Any]  # [B, H, *shape]; slots [B, H] if the memory keeps screens on a device
+    states: Any  # [B, H, *shape], an array, or a tensor if the memory is on a device
     actions: NDArray[np.int64]  # [B]
     returns: NDArray[np.float32]  # [B] clipped rewards, summed with γ from the action on
     discounts: NDArray[np.float32]  # [B] γᵏ for the k rewards summed; 0 after a terminal
-    poststates: NDArray[Any]  # likewise: the states that the returns lead up to
+    poststates: Any  # likewise: the states that the returns lead up to
     indices: NDArray[np.int64]  # [B] where in the memory: lane · slots per lane + slot
     weights: NDArray[np.float32]  # [B] importance weights; all 1 for uniform sampling
 
 
 class Experience(NamedTuple):
-    """What was played, in time: n slots of a replay memory, whose docstring tells what they hold.
+    """What was played, in order: n slots as in the memory layout above.
 
-    The first slot is a start, except in the parts that ``cut`` and ReplayMemory.read return; what a
-    start slot says of action, reward and end counts for nothing.
+    The first slot is a start, except in parts. What a start slot says of action, reward and end
+    counts for nothing.
     """
 
     screens: NDArray[Any]  # [n, *shape]
@@ -100,9 +100,6 @@ class ReplayMemory:
         min_reward, max_reward: bounds that rewards are clipped to when they are sampled.
         history_padding: "zero" or "reject", see above.
         rng: the generator that sampling draws from.
-        screens: what keeps the screens instead of an array, such as ``acceleration.DeviceScreens``:
-            screens[lanes, slots] like one. The states of a batch are then the numbers of their
-            slots, lane · slots per lane + slot, int64 [B, H], and −1 where there is no screen.
     """
 
     def __init__(
@@ -119,7 +116,6 @@ class ReplayMemory:
         max_reward: float,
         history_padding: str,
         rng: np.random.Generator,
-        screens: Any = None,
     ) -> None:
         self.num_envs = num_envs
         self.slots = size // num_envs
@@ -131,10 +127,7 @@ class ReplayMemory:
         self.reject_padded = history_padding == "reject"
         self.rng = rng
 
-        self.states_are_slots = screens is not None
-        self.screens: Any = screens
-        if screens is None:
-            self.screens = np.zeros((num_envs, self.slots, *shape), dtype)
+        self.screens = self._allocate_screens()
         self.actions = np.zeros((num_envs, self.slots), np.int32)
         self.rewards = np.zeros((num_envs, self.slots), np.float32)
         self.terminals = np.zeros((num_envs, self.slots), np.bool_)
@@ -165,49 +158,33 @@ class ReplayMemory:
         actions: NDArray[np.integer[Any]],
         rewards: NDArray[np.float32],
         observations: NDArray[Any],
-        terminals: NDArray[np.bool_],
+        terminals: Bools,
     ) -> None:
         """Append a transition to each lane: arrays [N], observations [N, *shape]."""
         lanes = np.arange(self.num_envs)
         self._write(lanes, observations, actions, rewards, terminals, starts=False)
 
     def _write(
-        self,
-        lanes: NDArray[np.intp],
-        observations: NDArray[Any],
-        actions: Any,
-        rewards: Any,
-        terminals: Any,
-        *,
-        starts: bool,
-    ) -> None:
+        self, lanes: NDArray[np.intp], observations: NDArray[Any],
+        actions: Any, rewards: Any, terminals: Any, *, starts: bool,
+    ) -> None:  # fmt: skip
         """Write the next slot of each of ``lanes``, over its oldest one when the ring is full."""
         at = lanes, self.cursors[lanes]
         self.start_count += starts * len(lanes) - int(self.starts[at].sum())
-        self.screens[at] = observations
-        self.actions[at] = actions
-        self.rewards[at] = rewards
-        self.terminals[at] = terminals
-        self.starts[at] = starts
+        slots = observations, actions, rewards, terminals, starts
+        for array, values in zip(self._arrays, slots, strict=True):
+            array[at] = values
         self.cursors[lanes] = (self.cursors[lanes] + 1) % self.slots
         self.filled[lanes] = np.minimum(self.filled[lanes] + 1, self.slots)
         self.written[lanes] += 1
 
     def experience(self) -> Experience:
-        """Return all that is held, lane after lane.
-
-        An episode whose beginning was overwritten begins with the oldest screen of it.
-        """
+        """Return all that is held, lane after lane; the oldest slot of a lane becomes a start."""
         ages = [np.arange(filled) for filled in self.filled]
         lanes = np.repeat(np.arange(self.num_envs), self.filled)
         every = lanes, self._slots(lanes, np.concatenate(ages))
-        return Experience(
-            self.screens[every],
-            self.actions[every],
-            self.rewards[every],
-            self.terminals[every],
-            self.starts[every] | (np.concatenate(ages) == 0),
-        )
+        whole = Experience(*(array[every] for array in self._arrays))
+        return whole._replace(starts=whole.starts | (np.concatenate(ages) == 0))
 
     def extend(self, experience: Experience) -> None:
         """Append the episodes of ``experience``, each to the lane that was given least so far."""
@@ -222,35 +199,37 @@ class ReplayMemory:
     def read(self, lane: int, begin: int, end: int) -> Experience:
         """Return the slots of a lane that were the ``begin``-th to be written, till ``end``."""
         at = np.full(end - begin, lane), np.arange(begin, end) % self.slots
-        arrays = self.screens, self.actions, self.rewards, self.terminals, self.starts
-        return Experience(*(array[at] for array in arrays))
+        return Experience(*(array[at] for array in self._arrays))
 
     def write(self, lane: int, begin: int, slots: Experience) -> None:
-        """Put back what ``read`` returned; ``load_state_dict`` then tells what of it counts."""
-        at = np.full(len(slots.starts), lane), np.arange(begin, begin + len(slots.starts))
-        at = at[0], at[1] % self.slots
-        arrays = self.screens, self.actions, self.rewards, self.terminals, self.starts
-        for array, values in zip(arrays, slots, strict=True):
+        """Restore what ``read`` returned; ``load_state_dict`` then says what of it counts."""
+        end = begin + len(slots.starts)
+        at = np.full(end - begin, lane), np.arange(begin, end) % self.slots
+        for array, values in zip(self._arrays, slots, strict=True):
             array[at] = values
 
-    def state_dict(self) -> State:
-        """Return what there is beside the slots themselves, see ``state``."""
+    @property
+    def _arrays(self) -> tuple[Any, ...]:
+        """The arrays of the memory layout, in the order of ``Experience``."""
+        return self.screens, self.actions, self.rewards, self.terminals, self.starts
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what there is beside the slots themselves, see ``storage.states``."""
         return dict(
             written=self.written.copy(),
             filled=self.filled.copy(),
-            generator=generator_state(self.rng),
+            generator=self.rng.bit_generator.state,
         )
 
-    def load_state_dict(self, state: State) -> None:
-        """Take in what ``state_dict`` returned, after ``write`` has put back the slots."""
-        fill(self.written, state["written"])
-        fill(self.filled, state["filled"])
-        if (self.written < 0).any() or (self.filled != np.minimum(self.written, self.slots)).any():
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what ``state_dict`` returned, after ``write`` has restored the slots."""
+        self.written, self.filled = state["written"], state["filled"]
+        if (self.filled != np.minimum(self.written, self.slots)).any():
             raise ValueError("slots in use that were never written")
         self.cursors = self.written % self.slots
         self.start_count = int(self.starts.sum())
         self._sampleable = False  # until ``can_sample`` has looked
-        load_generator_state(self.rng, state["generator"])
+        self.rng.bit_generator.state = state["generator"]
 
     def sample(self, batch_size: int) -> Batch:
         """Draw ``batch_size`` transitions uniformly, with replacement.
@@ -258,31 +237,25 @@ class ReplayMemory:
         Raises:
             ValueError: the memory holds no transition, or with "reject" none with a whole history.
         """
-        return self._batch(*self._draw(batch_size))
+        lanes, ages = self._draw(batch_size)
+        slots = self._slots(lanes, ages)
+        returns, discounts, lengths = self._returns(lanes, ages)
+        return Batch(
+            states=self._batch_states(lanes, ages - 1),
+            actions=self.actions[lanes, slots].astype(np.int64),
+            returns=returns,
+            discounts=discounts,
+            poststates=self._batch_states(lanes, ages + lengths - 1),
+            indices=lanes * self.slots + slots,
+            weights=np.ones(len(slots), np.float32),
+        )
 
     def sample_states(self, count: int) -> NDArray[Any]:
         """Draw ``count`` states, [count, H, *shape]."""
         lanes, ages = self._draw(count)
         return self._states(lanes, ages - 1)
 
-    def _batch(self, lanes: NDArray[np.int64], ages: NDArray[np.int64]) -> Batch:
-        """Assemble the transitions of the slots of these lanes and ages, [B]."""
-        slots = self._slots(lanes, ages)
-        returns, discounts, lengths = self._returns(lanes, ages)
-        states = self._state_slots if self.states_are_slots else self._states
-        return Batch(
-            states=states(lanes, ages - 1),
-            actions=self.actions[lanes, slots].astype(np.int64),
-            returns=returns,
-            discounts=discounts,
-            poststates=states(lanes, ages + lengths - 1),
-            indices=lanes * self.slots + slots,
-            weights=np.ones(len(slots), np.float32),
-        )
-
-    def _returns(
-        self, lanes: NDArray[np.int64], ages: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
+    def _returns(self, lanes: Ints, ages: Ints) -> tuple[Floats, Floats, Ints]:
         """Return (Σ γⁱ rᵢ for i < k, γᵏ or 0 after a terminal, k), each [B]."""
         steps = np.arange(self.n_step)
         ages = ages[:, None] + steps  # [B, n]
@@ -300,8 +273,8 @@ class ReplayMemory:
         discounts = np.where(self.terminals[lanes[:, 0], last], 0, self.discount_rate**lengths)
         return returns, discounts.astype(np.float32), lengths
 
-    def update_priorities(self, indices: NDArray[np.int64], errors: Any) -> None:
-        """Take in the |δ| of the transitions at ``indices`` [B]: a uniform memory has no use."""
+    def update_priorities(self, indices: Ints, errors: Any) -> None:
+        """Set the |δ| of the transitions at ``indices`` [B]; a uniform memory has no use for it."""
 
     def can_sample(self) -> bool:
         """Whether there is a transition to sample; with "reject", one with a whole history."""
@@ -309,7 +282,7 @@ class ReplayMemory:
             self._sampleable = self.count > 0 and len(self._every_valid()) > 0
         return self._sampleable
 
-    def _draw(self, batch_size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _draw(self, batch_size: int) -> tuple[Ints, Ints]:
         """Return (lanes [B], ages [B]) of valid transitions: draw slots, redraw invalid ones."""
         if not self.can_sample():
             raise ValueError("the replay memory holds no transition to sample")
@@ -321,35 +294,30 @@ class ReplayMemory:
             if len(chosen) >= batch_size:
                 return self._locate(chosen[:batch_size])
         # Valid ones are rare: list them all instead of guessing on.
-        every = self._every_valid()
-        if not len(every):
-            raise ValueError("the replay memory holds no transition to sample")
-        return self._locate(self.rng.choice(every, batch_size))
+        return self._locate(self.rng.choice(self._every_valid(), batch_size))
 
-    def _every_valid(self) -> NDArray[np.int64]:
+    def _every_valid(self) -> Ints:
         """Return the numbers of all slots that can be sampled."""
         every = np.arange(self.filled.sum())
         return every[self._valid(*self._locate(every))]
 
-    def _locate(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _locate(self, numbers: Ints) -> tuple[Ints, Ints]:
         """Return (lane, age) of the slots with these ``numbers``, counted through the lanes."""
         ends = self.filled.cumsum()
         lanes = np.searchsorted(ends, numbers, side="right")
         return lanes, numbers - (ends - self.filled)[lanes]
 
-    def _slots(self, lanes: NDArray[np.int64], ages: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _slots(self, lanes: Ints, ages: Ints) -> Ints:
         """Return the slots of these ages: age 0 is the oldest slot of its lane."""
         return (self.cursors[lanes] - self.filled[lanes] + ages) % self.slots
 
-    def _valid(self, lanes: NDArray[np.int64], ages: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def _valid(self, lanes: Ints, ages: Ints) -> Bools:
         """Whether the slots are transitions whose states are still there, bool [B]."""
         _, inside, kept = self._history(lanes, ages - 1)
         complete = inside & kept if self.reject_padded else inside | ~kept
         return ~self.starts[lanes, self._slots(lanes, ages)] & complete.all(axis=1)
 
-    def _history(
-        self, lanes: NDArray[np.int64], ages: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
+    def _history(self, lanes: Ints, ages: Ints) -> tuple[Ints, Bools, Bools]:
         """Return what the states that end at ``ages`` [B] consist of, each [B, H].
 
         Returns:
@@ -365,7 +333,7 @@ class ReplayMemory:
         started_after[:, :-1] = np.logical_or.accumulate(starts[:, :0:-1], axis=1)[:, ::-1]
         return slots, inside, ~started_after
 
-    def _states(self, lanes: NDArray[np.int64], ages: NDArray[np.int64]) -> NDArray[Any]:
+    def _states(self, lanes: Ints, ages: Ints) -> NDArray[Any]:
         """Assemble the states that end at ``ages``: [B, H, *shape]."""
         slots, _, kept = self._history(lanes, ages)
         states: NDArray[Any] = self.screens[lanes[:, None], slots]
@@ -373,8 +341,10 @@ class ReplayMemory:
             states[~kept] = 0
         return states
 
-    def _state_slots(self, lanes: NDArray[np.int64], ages: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the numbers of the slots of the states that end at ``ages``, [B, H]; −1: none."""
-        slots, _, kept = self._history(lanes, ages)
-        numbers: NDArray[np.int64] = np.where(kept, lanes[:, None] * self.slots + slots, -1)
-        return numbers
+    def _allocate_screens(self) -> Any:
+        """Return the place for the screens, [N, T, *shape], read and written like an array."""
+        return np.zeros((self.num_envs, self.slots, *self.shape), self.dtype)
+
+    def _batch_states(self, lanes: Ints, ages: Ints) -> Any:
+        """Return the states of a batch that end at ``ages``, [B, H, *shape]."""
+        return self._states(lanes, ages)

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simple_dqn.agent import Agent, Callback
+from simple_dqn.agent import Agent
+from simple_dqn.callback import Callback
 from simple_dqn.environment import Step
-from simple_dqn.state import State, counted, fill, listed, typed
 
 # The original's 16 columns in its order, then ours.
 COLUMNS = (
@@ -76,9 +76,9 @@ class Statistics(Callback):
         self.phase_start_time = self.start_time
 
     def on_phase_start(self, agent: Agent) -> None:
-        """Forget the phase before, but not one that goes on."""
-        if agent.rounds:
-            if agent.begins_anew:
+        """Forget the phase before, but not one that is resumed."""
+        if agent.phase.rounds:
+            if agent.phase.new_games:
                 self.scores[:], self.lengths[:] = 0, 0
             return
         self.scores = np.zeros(agent.environment.num_envs)
@@ -89,18 +89,18 @@ class Statistics(Callback):
 
     def on_step(self, agent: Agent, step: Step) -> None:
         """Add up the scores; close the games that are over or cut off."""
-        self.steps += int(agent.active.sum())
+        self.steps += int(agent.games.active.sum())
         self.scores += step.rewards
-        self.lengths += agent.active
-        for lane in np.flatnonzero((step.game_overs | step.truncateds) & agent.active):
+        self.lengths += agent.games.active
+        for lane in np.flatnonzero((step.game_overs | step.truncateds) & agent.games.active):
             self.game_rewards.append(float(self.scores[lane]))
             self.game_steps.append(int(self.lengths[lane]))
-            self.game_numbers.append(int(agent.game_numbers[lane]))
+            self.game_numbers.append(int(agent.games.numbers[lane]))
             self.scores[lane] = self.lengths[lane] = 0
 
     def on_train(self, agent: Agent, errors: Any) -> None:
         """Count the steps of learning offline, in which nobody acts."""
-        if agent.offline:
+        if agent.phase.offline:
             self.steps = agent.total_train_steps - self.steps_before
 
     def on_phase_end(self, agent: Agent) -> None:
@@ -113,19 +113,19 @@ class Statistics(Callback):
                 memory.sample_states(self.validation_size) if memory.can_sample() else None
             )
         played = self.steps
-        if agent.phase == "test" and agent.phase_steps:
-            self._put_end_to_end(agent.phase_steps)
+        if agent.phase == "test" and agent.phase.steps:
+            self._keep(agent.games.counted(), agent.phase.steps)
         rewards = np.array(self.game_rewards)
         games = len(rewards)
         self.row = dict(
             epoch=self.epoch,
-            phase=agent.phase,
+            phase=agent.phase.name,
             steps=self.steps,
             nr_games=games,
             average_reward=float(rewards.mean()) if games else float("nan"),
             min_game_reward=float(rewards.min()) if games else float("nan"),
             max_game_reward=float(rewards.max()) if games else float("nan"),
-            last_exploration_rate=float("nan") if agent.offline else agent.exploration_rate,
+            last_exploration_rate=float("nan") if agent.phase.offline else agent.exploration_rate,
             total_train_steps=agent.total_train_steps,
             replay_memory_count=memory.count if memory is not None else 0,
             meanq=self._meanq(agent),
@@ -140,56 +140,48 @@ class Statistics(Callback):
         for tell in self.on_row:
             tell(self.row)
 
-    def state_dict(self) -> State:
-        """Return what counting goes on from, see ``state``."""
+    def state_dict(self) -> dict[str, Any]:
+        """Return what counting needs to resume, see ``storage.states``."""
         now = time.perf_counter()
         return dict(
             epoch=self.epoch,
             validation_states=self.validation_states,
             scores=self.scores.copy(),
             lengths=self.lengths.copy(),
-            game_rewards=list(self.game_rewards),
-            game_steps=list(self.game_steps),
-            game_numbers=list(self.game_numbers),
+            game_rewards=np.array(self.game_rewards, np.float64),
+            game_steps=np.array(self.game_steps, np.int64),
+            game_numbers=np.array(self.game_numbers, np.int64),
             steps=self.steps,
             steps_before=self.steps_before,
             run_seconds=now - self.start_time,
             phase_seconds=now - self.phase_start_time,
         )
 
-    def load_state_dict(self, state: State, agent: Agent) -> None:
+    def load_state_dict(self, state: dict[str, Any], agent: Agent) -> None:
         """See Callback."""
-        self.epoch = counted(state["epoch"])
-        self.validation_states = held_out = state["validation_states"]
-        if held_out is not None:
-            own = agent.buffer.states
-            if not typed(held_out, np.ndarray).size or (held_out.shape[1:], held_out.dtype) != (
-                own.shape[1:], own.dtype,
-            ):  # fmt: skip
-                raise ValueError("no states of this game")
-        lanes = len(agent.active)
-        self.scores, self.lengths = np.zeros(lanes), np.zeros(lanes, np.int64)
-        fill(self.scores, state["scores"])
-        fill(self.lengths, state["lengths"])
-        games = len(state["game_rewards"])
-        self.game_rewards = listed(state["game_rewards"], float, games)
-        self.game_steps = [counted(n) for n in listed(state["game_steps"], int, games)]
-        self.game_numbers = [counted(n) for n in listed(state["game_numbers"], int, games)]
-        self.steps = counted(state["steps"])
-        self.steps_before = counted(state["steps_before"])
+        held_out, own = state["validation_states"], agent.buffer.states
+        if held_out is not None and (
+            not held_out.size or (held_out.shape[1:], held_out.dtype) != (own.shape[1:], own.dtype)
+        ):
+            raise ValueError("held-out states of another game")
+        games = {len(state[name]) for name in ("game_rewards", "game_steps", "game_numbers")}
+        lanes = {len(state[name]) for name in ("scores", "lengths")}
+        if lanes != {len(agent.games.active)} or len(games) > 1:
+            raise ValueError("scores of other lanes or games")
+        self.epoch, self.validation_states = state["epoch"], held_out
+        self.scores, self.lengths = state["scores"], state["lengths"]
+        for name in ("game_rewards", "game_steps", "game_numbers"):
+            setattr(self, name, state[name].tolist())
+        self.steps, self.steps_before = state["steps"], state["steps_before"]
         now = time.perf_counter()
-        self.start_time = now - typed(state["run_seconds"], float)
-        self.phase_start_time = now - typed(state["phase_seconds"], float)
+        self.start_time = now - state["run_seconds"]
+        self.phase_start_time = now - state["phase_seconds"]
 
-    def _put_end_to_end(self, steps: int) -> None:
-        """Keep the games that end within the first ``steps`` steps, one after another."""
-        order = np.argsort(self.game_numbers)
-        ends = np.cumsum(np.array(self.game_steps, np.int64)[order])
-        # A game is behind one that was still running, if its number is not the next.
-        known = np.array(self.game_numbers, np.int64)[order] == np.arange(len(order))
-        counted = order[known & (ends <= steps)]
-        self.game_rewards = [self.game_rewards[game] for game in counted]
-        self.game_steps = [self.game_steps[game] for game in counted]
+    def _keep(self, numbers: list[int], steps: int) -> None:
+        """Keep only the games of these ``numbers``, in this order: those that count in a test."""
+        places = [self.game_numbers.index(number) for number in numbers]
+        self.game_rewards = [self.game_rewards[place] for place in places]
+        self.game_steps = [self.game_steps[place] for place in places]
         self.steps = steps
 
     def _meanq(self, agent: Agent) -> float:

@@ -1,1 +1,4 @@
-"""Looking at results: plots of the statistics, and into the filters of a network."""
+"""Analysis of results: learning curves of statistics files, and what excites a network's filters.
+
+Imports only rooms below: storage, statistics, the agent and its parts, never ``commands``.
+"""

@@ -1,7 +1,9 @@
-"""Learning curves: the statistics of one or more runs as lines, seeds of a label together."""
+"""Learning curves: the statistics of runs as tables, and the mean and spread over seeds."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import re
@@ -10,26 +12,29 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from simple_dqn.errors import UsageError
 from simple_dqn.options.definitions import PLACES
-from simple_dqn.statistics import COLUMNS, Row
-from simple_dqn.storage.statistics_file import read_csv
+from simple_dqn.statistics import COLUMNS, PHASES
 
 SEED_AND_PLACES = PLACES | {"random_seed"}
-PHASES = ("test", "train", "random")  # those of a learning curve; playing is not
 
 
 class Run(NamedTuple):
-    """The label of a run and the rows of its random, train and test phases."""
+    """The label of a run and the table of its random, train and test phases.
+
+    The table has the columns epoch (int64), phase (str) and, as float64, every other one of
+    ``statistics.COLUMNS`` in which the file holds a value.
+    """
 
     label: str
-    rows: list[Row]
+    table: pd.DataFrame
 
 
 class Curve(NamedTuple):
-    """A line and the deviation from it, each float64 [points]."""
+    """A line and its standard deviation, each float64 [points]."""
 
     x: NDArray[np.float64]
     mean: NDArray[np.float64]
@@ -37,11 +42,11 @@ class Curve(NamedTuple):
 
 
 def make_labels(paths: Sequence[Path]) -> list[str]:
-    """Return a label for each file; seeds of one experiment get the same.
+    """Return a label for each file; seeds of one experiment share a label.
 
-    A label is the file's name, after as much of its folder as tells the files apart, without a
-    seed number (pong_1, pong-seed2, pong_s3) if there are others that differ in nothing else, nor
-    in the options that their records tell.
+    A label is the file name, preceded by as many of its folders as are needed to tell the files
+    apart. A seed number (pong_1, pong-seed2, pong_s3) is dropped if several files differ in
+    nothing else and their run records agree in all options but the seed.
     """
     parts = [Path(os.path.abspath(path)).with_suffix("").parts for path in paths]
     for depth in range(1, max(map(len, parts)) + 1):
@@ -49,7 +54,7 @@ def make_labels(paths: Sequence[Path]) -> list[str]:
         if len(set(names)) == len(names):
             break
     else:
-        names = [str(path) for path in paths]  # they differ in the suffix
+        names = [str(path) for path in paths]  # they differ only in the suffix
     families = [re.sub(r"[_-](seed|run|s)?\d+$", "", name) for name in names]
     records = [_configuration(path) for path in paths]
     alike = {
@@ -63,7 +68,7 @@ def make_labels(paths: Sequence[Path]) -> list[str]:
 
 
 def _configuration(path: Path) -> str:
-    """Return what a run's record, if it has one, says of its options but for the seed."""
+    """Return the options in a run's record, without seed and file names; "" without a record."""
     try:
         config = json.loads(path.with_suffix(".json").read_text())["runs"][0]["config"]
         return json.dumps({k: v for k, v in config.items() if k not in SEED_AND_PLACES})
@@ -75,47 +80,77 @@ def read_runs(paths: Sequence[Path]) -> list[Run]:
     """Read statistics files.
 
     Raises:
-        UsageError: a file is missing, damaged, or no statistics file.
+        UsageError: a file is missing, damaged, or not a statistics file.
     """
-    runs = []
-    for path, label in zip(paths, make_labels(paths), strict=True):
-        if not path.is_file():
-            raise UsageError(f"there is no file '{path}'")
-        rows = [row for row in read_csv(path) if row["phase"] in PHASES]
+    return [Run(label, read_table(p)) for p, label in zip(paths, make_labels(paths), strict=True)]
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Return the table of a statistics file, see ``Run``, without a half-written last line.
+
+    Raises:
+        UsageError: the file is missing, damaged, or not a statistics file.
+    """
+    if not path.is_file():
+        raise UsageError(f"there is no file '{path}'")
+    try:
+        text = path.read_text()
+        text = text[: text.rfind("\n") + 1]  # a line without its end is still being written
+        if next(csv.reader(io.StringIO(text)), [])[:16] != list(COLUMNS[:16]):
+            raise UsageError(f"'{path}' is no statistics file of Simple DQN")
+        # As strings: an empty cell differs from a nan, and errors quote the cell. usecols ignores
+        # unknown columns and cells beyond the header.
+        cells = pd.read_csv(
+            io.StringIO(text), dtype=object, keep_default_na=False, index_col=False,
+            usecols=lambda column: column in COLUMNS,
+        ).fillna("")  # fmt: skip
+        for column, dtype in ("epoch", int), ("total_time", float), ("average_reward", float):
+            cells[column] = cells[column].astype(dtype)
+        if not (known := cells["phase"].isin(PHASES)).all():
+            raise ValueError(f"no phase '{cells['phase'][~known].iloc[0]:.20}'")
+    except (OSError, ValueError, OverflowError, csv.Error) as error:
+        raise UsageError(f"'{path}' is damaged ({error})") from None
+
+    cells = cells[cells["phase"] != "play"].reset_index(drop=True)  # no part of a learning curve
+    named = cells[["epoch", "phase"]]
+    numbers = cells.drop(columns=["epoch", "phase"])
+    numbers = numbers.loc[:, (numbers != "").any()].replace("", "nan")
+    try:
+        return named.join(numbers.astype(float))
+    except ValueError:
+        where = _first_damage(numbers.set_index(named["epoch"]))
+        raise UsageError(f"'{path}' is damaged ({where})") from None
+
+
+def _first_damage(cells: pd.DataFrame) -> str:
+    """Return the first row with a cell that is not a number, by its index, the epoch, and why."""
+    for epoch, row in cells.iterrows():
         try:
-            for row in rows:
-                numbers([row], *COLUMNS[2:])
+            row.astype(float)
         except ValueError as error:
-            raise UsageError(f"'{path}' is damaged (epoch {row['epoch']}: {error})") from None
-        runs.append(Run(label, rows))
-    return runs
+            return f"epoch {epoch}: {error}"
+    return ""
 
 
 def make_curve(runs: Sequence[Run], phase: str, field: str, x_axis: str) -> Curve:
-    """Return the mean over the runs of one label, and their standard deviation, in a phase.
+    """Return the mean and the standard deviation of a column over the runs of one label.
 
-    At each x they are over the runs that have a value there. The deviation is divided by n, so
-    that the band of two runs reaches from one to the other. No two runs have equal times: along
-    total_time a run counts with the straight line between its values.
+    At each x they are over the runs that have a value there. The deviation is divided by n, so the
+    band of two runs reaches from one to the other. Times differ between runs: along total_time a
+    run is interpolated linearly between its first and its last value.
     """
-    points = []
+    lines = []
     for run in runs:
-        x, y = numbers([row for row in run.rows if row["phase"] == phase], x_axis, field)
-        finite = np.isfinite(x) & np.isfinite(y)
-        if finite.any():
-            points.append((x[finite], y[finite]))
-    if not points:
-        return Curve(np.empty(0), np.empty(0), np.empty(0))
-    grid = np.unique(np.concatenate([x for x, _ in points]))
-    values = np.full((len(points), len(grid)), np.nan)
-    for of_one, (x, y) in zip(values, points, strict=True):
-        if x_axis == "total_time":
-            of_one[:] = np.interp(grid, x, y, left=np.nan, right=np.nan)
-        else:
-            of_one[np.searchsorted(grid, x)] = y
-    return Curve(grid, np.nanmean(values, axis=0), np.nanstd(values, axis=0))
-
-
-def numbers(rows: Sequence[Row], *columns: str) -> list[NDArray[np.float64]]:
-    """Return each column as float64 [rows], nan where a cell is empty."""
-    return [np.array([float(row[column] or "nan") for row in rows]) for column in columns]
+        rows = run.table[run.table["phase"] == phase].reindex(columns=list(COLUMNS))
+        points = pd.DataFrame({"x": rows[x_axis], "y": rows[field]}, dtype=float)
+        points = points.replace([np.inf, -np.inf], np.nan).dropna()
+        lines.append(points.groupby("x")["y"].last())
+    if x_axis == "total_time":
+        every_time = pd.concat(lines).index.unique().sort_values()
+        lines = [
+            line.reindex(every_time).interpolate("index", limit_area="inside").dropna()
+            for line in lines
+        ]
+    seeds = pd.concat(lines).groupby(level=0)
+    mean, std = seeds.mean(), seeds.std(ddof=0)
+    return Curve(*(np.array(values, float) for values in (mean.index, mean, std)))

@@ -1,7 +1,7 @@
-"""The filter page: each filter's strongest state beside the pixels that excite it, one HTML file.
+"""The filter page, one HTML file: each filter's strongest state and the pixels that excite it.
 
-Frames are colours: the last three of a state are red, green and blue, so that what has not changed
-is grey and what is new is blue. The page holds all its data and scripts and asks no server.
+The last three frames of a state are shown as red, green and blue, so pixels that did not change are
+grey and new ones are blue. The page contains all its data and scripts and needs no server.
 """
 
 from __future__ import annotations
@@ -34,15 +34,16 @@ from bokeh.plotting import figure
 from bokeh.resources import INLINE
 from numpy.typing import NDArray
 
+from simple_dqn.agent import Agent
 from simple_dqn.analysis.filters import Layer, StrongestStates, attribute
-from simple_dqn.commands.build import Run
+from simple_dqn.statistics import Statistics
 from simple_dqn.storage.files import write_atomically
 from simple_dqn.storage.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
 
 KINDS = ("guided backpropagation", "plain gradient", "control: random weights")
-ZERO = 128  # the byte of an attribution of 0; ±127 around it are ± the largest
+ZERO = 128  # the byte for an attribution of 0; ±127 around it stand for ± the largest
 FIGURE_WIDTH, BORDER = 520, 40  # pixels on the page
 ORANGE = "#ffb000"
 
@@ -75,46 +76,66 @@ right.title.text = attributions.data.title[j]
 EXPLANATION = """
 <style>p { margin: 0 0 8px; break-inside: avoid }</style>
 <div style="columns: 2 340px; column-gap: 32px; color: #333; line-height: 1.4">
-<p><b>Left</b>, the state of this game that excites the filter most. <b>Right</b>, which of its
-pixels do. {colours} On the right mid-grey is
-zero; where it is lighter a brighter pixel excites the filter more, where it is darker less. The
-orange frame is all that the unit can see. The wheel zooms both pictures, dragging moves them, the
-mouse reads a pixel, the arrow keys move the slider.</p>
-<p><b>What this does not tell.</b> Guided backpropagation (Springenberg et al. 2015) shows what in a
+<p><b>Left:</b> the state of this game that excites the filter most. <b>Right:</b> the pixels that
+excite it. {colours} On the right, mid-grey is zero: where it is lighter, a brighter pixel excites
+the filter more; where it is darker, less. The orange frame is the receptive field, everything the
+unit can see. The mouse wheel zooms both pictures, dragging moves them, hovering reads a pixel, and
+the arrow keys move the slider.</p>
+<p><b>What this does not show.</b> Guided backpropagation (Springenberg et al. 2015) shows what in a
 state excites a filter, never why an action was chosen. In image classifiers it mostly survived
 randomised weights (Adebayo et al. 2018, <i>Sanity Checks for Saliency Maps</i>). So compare it with
-the <b>control</b>, the same filter on the same state in a network that has learnt nothing, where it
-is strongest there, and with the <b>plain gradient</b> (Simonyan et al. 2014): what the control
-shows as well is no work of training. In the first convolution no rectifier lies between filter and
-pixels, and all that is shown are the filter's own weights.</p>
+the <b>plain gradient</b> (Simonyan et al. 2014) and with the <b>control</b>: the same filter on the
+same state in an untrained network, at the position where it is strongest there. Whatever the
+control shows too is not a result of training. In the first convolution there is no rectifier
+between filter and pixels, so the picture only shows the filter's own weights.</p>
 </div>
 """
 
 
-COLOURS = """The last three frames of a state are its colours: <b style="color: #c00">red</b> the
-oldest, <b style="color: #080">green</b>, <b style="color: #00d">blue</b> the newest; what has not
-changed is grey. A game's first state is all blue, with nothing before it."""
-FEWER = "States of this network have {history} frames: the titles say which is which colour."
+COLOURS = """The last three frames of a state are its colours: <b style="color: #c00">red</b> is the
+oldest, then <b style="color: #080">green</b>, and <b style="color: #00d">blue</b> is the newest;
+pixels that did not change are grey. The first state of a game is all blue: no frames precede it."""
+FEWER = "States of this network have {history} frames: the titles give the colour of each."
 
 
-def visualize(run: Run, snapshot: Snapshot, filters: int, path: Path) -> None:
-    """Play a game and write the page about the first ``filters`` filters of each convolution.
+def visualize(
+    agent: Agent,
+    statistics: Statistics,
+    snapshot: Snapshot,
+    path: Path,
+    *,
+    game: str,
+    seed: int,
+    filters: int,
+    weight_init: str,
+) -> None:
+    """Play one game and write the page of it.
+
+    Args:
+        agent: plays with the snapshot's weights.
+        statistics: one of the agent's callbacks; they count the game.
+        snapshot: named on the page.
+        path: the HTML file.
+        game: its name.
+        seed: the random seed of the game, for the page.
+        filters: how many filters of each convolution to show, from the first on.
+        weight_init: initialization of the control network, see ``q_network.INITIALIZERS``.
 
     Raises:
         UsageError: the network has no convolution.
     """
-    strongest = StrongestStates(run.network.network, filters)
-    run.agent.callbacks.append(strongest)
-    logger.info("playing a game of %s to see what excites the filters", run.game)
-    run.agent.play(1)
-    layers = attribute(run.network.network, run.config.network.weight_init, strongest.layers)
-    score, rate = run.statistics.row["average_reward"], run.agent.exploration_rate
+    network = agent.network.network
+    strongest = StrongestStates(network, filters)
+    agent.callbacks.append(strongest)
+    logger.info("playing a game of %s to see what excites the filters", game)
+    agent.play(1)
+    layers = attribute(network, weight_init, strongest.layers)
+    score, rate = statistics.row["average_reward"], agent.exploration_rate
     facts = (
         f"{snapshot.path.name}: epoch {snapshot.epoch}, {snapshot.total_train_steps} training "
-        f"steps. One game of {strongest.steps} steps: score {score:g}, ε {rate:g}, "
-        f"seed {run.config.common.random_seed}"
+        f"steps. One game of {strongest.steps} steps: score {score:g}, ε {rate:g}, seed {seed}"
     )
-    write_page(path, f"{run.game}: what excites the filters", facts, layers, strongest.steps)
+    write_page(path, f"{game}: what excites the filters", facts, layers, strongest.steps)
     logger.info("wrote %s", path)
 
 
@@ -123,10 +144,10 @@ def write_page(path: Path, title: str, facts: str, layers: Sequence[Layer], step
 
     Args:
         path: the HTML file.
-        title: its headline.
-        facts: how it was made, one line.
+        title: the heading.
+        facts: one line on how the page was made.
         layers: the convolutions, from ``filters.attribute``.
-        steps: steps of the game.
+        steps: length of the game, in agent steps.
     """
     history = layers[0].strongest.states.shape[1]
     colours = COLOURS if history >= 3 else FEWER.format(history=history)
@@ -143,11 +164,11 @@ def write_page(path: Path, title: str, facts: str, layers: Sequence[Layer], step
 
 
 def layer_panel(layer: Layer, steps: int) -> TabPanel:
-    """Return the tab of a layer: slider, switch, the pair of pictures and a caption."""
+    """Return the tab of a layer: slider, buttons, the two pictures and a caption."""
     data: dict[str, Any] = dict(
         states=state_source(layer, steps),
         attributions=attribution_source(layer),
-        state_row=IndexFilter(indices=[0]),  # the rows that are shown
+        state_row=IndexFilter(indices=[0]),  # the rows shown
         attribution_row=IndexFilter(indices=[0]),
     )
     left, right = picture_pair(layer, data)
@@ -171,13 +192,13 @@ def layer_panel(layer: Layer, steps: int) -> TabPanel:
 
 
 def picture_pair(layer: Layer, data: dict[str, Any]) -> tuple[figure, figure]:
-    """Return the state's and the attribution's picture: one zoom, one crosshair."""
+    """Return the pictures of state and attribution, which share their zoom and crosshair."""
     _, history, height, width = layer.strongest.states.shape
     frames = ", ".join(last_three(np.array(["t−2", "t−1", "t"])[-history:]))
     inner_height = (FIGURE_WIDTH - 2 * BORDER) * height / width
     look: dict[str, Any] = dict(
         x_range=Range1d(start=0, end=width, bounds="auto"),
-        y_range=Range1d(start=height, end=0, bounds="auto"),  # row 0 on top
+        y_range=Range1d(start=height, end=0, bounds="auto"),  # row 0 at the top
         sizing_mode="scale_width",
         max_width=FIGURE_WIDTH,
         aspect_ratio=FIGURE_WIDTH / (2 * BORDER + inner_height),
@@ -191,7 +212,7 @@ def picture_pair(layer: Layer, data: dict[str, Any]) -> tuple[figure, figure]:
 
     state = dict(source=data["states"], view=CDSView(filter=data["state_row"]))
     seen = dict(source=data["attributions"], view=CDSView(filter=data["attribution_row"]))
-    pictures: list[DataRenderer] = [  # what the mouse reads
+    pictures: list[DataRenderer] = [  # what hovering reads
         left.image_rgba("image", x=0, y=0, dw=width, dh=height, **state),
         right.quad(left=0, top=0, right=width, bottom=height, color=(ZERO, ZERO, ZERO)),
     ]
@@ -221,7 +242,7 @@ def picture_pair(layer: Layer, data: dict[str, Any]) -> tuple[figure, figure]:
 
 
 def state_source(layer: Layer, steps: int) -> ColumnDataSource:
-    """Return a row for each filter: the picture of its strongest state, and its caption."""
+    """Return a row per filter: the picture of its strongest state, and its caption."""
     best = layer.strongest
     shown = len(best.steps)
     images, captions = [], []
@@ -243,7 +264,7 @@ def state_source(layer: Layer, steps: int) -> ColumnDataSource:
 
 
 def attribution_source(layer: Layer) -> ColumnDataSource:
-    """Return a row for each filter and kind, at 3·filter + kind: what the unit sees."""
+    """Return a row per filter and kind, at 3·filter + kind: the receptive field and its values."""
     rows = []
     for k, activation in enumerate(layer.strongest.activations):
         for kind, views in zip(KINDS, (layer.guided, layer.gradient, layer.control), strict=True):
@@ -252,7 +273,7 @@ def attribution_source(layer: Layer) -> ColumnDataSource:
             if activation > 0:
                 title = f"{kind}, full colour ± {np.abs(values).max():.3g}"
                 image = attribution_rgba(values)
-            else:  # nothing is drawn at nan
+            else:  # at nan nothing is drawn
                 title, top = kind, np.nan
                 image = np.zeros(values.shape[1:], np.uint32)
             rows.append(
@@ -266,19 +287,19 @@ def attribution_source(layer: Layer) -> ColumnDataSource:
 
 
 def last_three(frames: NDArray[Any]) -> NDArray[Any]:
-    """Return the last three of H frames, oldest first; of fewer the oldest is repeated."""
+    """Return the last three of H frames, oldest first; if H < 3, the oldest is repeated."""
     count = len(frames)
     return frames[np.maximum(np.arange(count - 3, count), 0)]
 
 
 def attribution_rgba(values: NDArray[np.float32]) -> NDArray[np.uint32]:
-    """Colour signed values [3, h, w], symmetrically: 0 mid-grey, the largest black or white."""
+    """Colour signed values [3, h, w] symmetrically: 0 is mid-grey, the largest black or white."""
     scaled = values / (np.abs(values).max() or 1)
     return rgba(np.rint(ZERO + 127 * scaled).astype(np.uint8))
 
 
 def rgba(channels: NDArray[np.uint8]) -> NDArray[np.uint32]:
-    """Pack [3, h, w] as red, green and blue into opaque pixels [h, w]."""
+    """Pack red, green and blue [3, h, w] into opaque pixels [h, w]."""
     red, green, blue = channels.astype(np.uint32)
     packed: NDArray[np.uint32] = red | green << 8 | blue << 16 | np.uint32(255 << 24)
     return packed

@@ -1,8 +1,7 @@
-"""What excites each filter: its strongest states in a game, and which of their pixels did it.
+"""What excites each filter: its strongest state in a game, and the pixels responsible.
 
-A unit is one filter at one position of its map. Its activation, below, is what enters its
-rectifier: where that is positive it is also what leaves it. A filter none of whose activations was
-positive is dead.
+A unit is one filter at one position of its map. Activations here are those before the rectifier,
+which passes positive ones on unchanged. A filter without any positive activation is dead.
 """
 
 from __future__ import annotations
@@ -24,18 +23,18 @@ from simple_dqn.agent import Agent, Callback
 from simple_dqn.errors import UsageError
 from simple_dqn.networks.q_network import INITIALIZERS, QNetwork
 
-BATCH = 64  # states that go through the network together
-CONTROL_SEED = 0  # of the control's random weights
+BATCH = 64  # states per forward pass
+CONTROL_SEED = 0  # for the random weights of the control network
 
 
 @dataclass
 class Strongest:
-    """For each of the first F filters of a convolution, the state that excites it most.
+    """The state that excites each of the first F filters of a convolution most.
 
     Attributes:
         activations: float32 [F], -inf if there was no state.
         positions: int64 [F, 2], (row, column) of the unit in the filter's map.
-        steps: int64 [F], steps of the game that were done before the state.
+        steps: int64 [F], steps of the game before the state.
         states: uint8 [F, H, h, w].
     """
 
@@ -45,9 +44,9 @@ class Strongest:
     states: NDArray[np.uint8]
 
     def update(self, maps: Tensor, states: NDArray[np.uint8], first_step: int) -> None:
-        """Keep what is stronger in ``maps`` [B, F or more, ...], the activations of B states.
+        """Take over what is stronger in ``maps`` [B, F or more, ...], the activations of B states.
 
-        Of equally strong states the earliest stays, of equally strong positions the first.
+        Ties go to the earliest state and to the first position.
         """
         peaks = maps[:, : len(self.steps)].amax(dim=(2, 3)).cpu().numpy()  # [B, F]
         for k, b in enumerate(peaks.argmax(axis=0)):
@@ -59,17 +58,17 @@ class Strongest:
 
 
 class StrongestStates(Callback):
-    """Keeps the states that excite the filters most while the agent plays in lane 0.
+    """Records the states that excite the filters most while the agent plays in lane 0.
 
-    Only the best so far are kept, so a game may last as long as it likes.
+    It holds only the strongest states so far, so memory does not grow with the game.
 
     Args:
-        network: the network to look into.
+        network: the network to examine.
         filters: how many filters of each convolution.
 
     Attributes:
-        layers: one for each convolution, in order.
-        steps: steps of the game.
+        layers: one per convolution, in order.
+        steps: steps of the game so far.
 
     Raises:
         UsageError: the network has no convolution.
@@ -83,10 +82,10 @@ class StrongestStates(Callback):
             )
         self.layers: list[Strongest] = []
         self.steps = 0
-        self._waiting: list[NDArray[np.uint8]] = []  # states that have not met the network yet
+        self._waiting: list[NDArray[np.uint8]] = []  # states not yet passed through the network
 
     def on_phase_start(self, agent: Agent) -> None:
-        """Forget the game before."""
+        """Discard the previous game."""
         counts = [min(self.filters, c.out_channels) for c in convolutions(self.network)]
         self.layers = [
             Strongest(
@@ -101,18 +100,18 @@ class StrongestStates(Callback):
         self._waiting = []
 
     def on_act(self, agent: Agent, actions: NDArray[np.int64]) -> None:
-        """See the state that is about to be acted on."""
+        """Record the state the agent acts on."""
         self._waiting.append(agent.buffer.states[0].copy())
         self.steps += 1
         if len(self._waiting) == BATCH:
-            self._look()
+            self._process()
 
     def on_phase_end(self, agent: Agent) -> None:
-        """See the rest."""
+        """Process the remaining states."""
         if self._waiting:
-            self._look()
+            self._process()
 
-    def _look(self) -> None:
+    def _process(self) -> None:
         states = np.stack(self._waiting)
         maps = activation_maps(self.network, states)
         for layer, activations in zip(self.layers, maps, strict=True):
@@ -133,7 +132,7 @@ class Attribution(NamedTuple):
 
 
 class Layer(NamedTuple):
-    """A convolution, and three views of what excites its filters."""
+    """A convolution and three attributions of its filters' strongest states."""
 
     name: str
     strongest: Strongest
@@ -143,18 +142,18 @@ class Layer(NamedTuple):
 
 
 def attribute(network: QNetwork, weight_init: str, found: Sequence[Strongest]) -> list[Layer]:
-    """Return for each convolution which pixels excite its strongest units.
+    """Return, for each convolution, which pixels excite the strongest units.
 
-    Guided backpropagation (Springenberg et al. 2015) sends the gradient of one unit back and drops
-    what is negative at every rectifier. The gradient is without that (Simonyan et al. 2014). The
-    control repeats guided backpropagation with all weights drawn anew: what looks the same there
-    is no work of training (Adebayo et al. 2018). Its units are of the same filters, where these
-    are strongest in that network on the same states.
+    Guided backpropagation (Springenberg et al. 2015) backpropagates from one unit and zeroes
+    negative gradients at every rectifier; the plain gradient (Simonyan et al. 2014) does not. The
+    control is guided backpropagation in a network with fresh random weights: what looks the same
+    there is not a result of training (Adebayo et al. 2018). It takes the same filters and states,
+    at the positions where the filters are strongest in that network.
 
     Args:
-        network: left as it was found.
-        weight_init: how the control's weights are drawn, see ``networks.INITIALIZERS``.
-        found: one for each convolution, from ``StrongestStates``.
+        network: it is not changed.
+        weight_init: initialization of the control network, see ``q_network.INITIALIZERS``.
+        found: one per convolution, from ``StrongestStates``.
     """
     control, layers = randomized(network, weight_init), []
     for i, (conv, best) in enumerate(zip(convolutions(network), found, strict=True)):
@@ -165,22 +164,22 @@ def attribute(network: QNetwork, weight_init: str, found: Sequence[Strongest]) -
             Layer(
                 f"convolution {i + 1}, {width}x{height}/{stride}, {conv.out_channels} filters",
                 best,
-                _send_back(NeuronGuidedBackprop, network, i, best.states, best.positions),
-                _send_back(NeuronGradient, network, i, best.states, best.positions),
-                _send_back(NeuronGuidedBackprop, control, i, best.states, peaks),
+                _backpropagate(NeuronGuidedBackprop, network, i, best.states, best.positions),
+                _backpropagate(NeuronGradient, network, i, best.states, best.positions),
+                _backpropagate(NeuronGuidedBackprop, control, i, best.states, peaks),
             )
         )
     return layers
 
 
-def _send_back(
+def _backpropagate(
     method: Any, network: QNetwork, layer: int, states: NDArray[np.uint8], units: NDArray[np.int64]
 ) -> Attribution:
-    """Attribute with a method of captum's: filter k of the layer at units[k], for states[k]."""
+    """Apply a captum method to filter k of the layer at units[k], for states[k]."""
     rectifiers = [module for module in trunk(network) if isinstance(module, nn.ReLU)]
     k, (rows, columns) = torch.arange(len(states)), torch.from_numpy(units).unbind(1)
     with warnings.catch_warnings():
-        # captum announces that it sets hooks on the rectifiers; it removes them, too
+        # captum warns that it sets hooks on the rectifiers; it also removes them
         warnings.filterwarnings("ignore", "Setting backward hooks on ReLU")
         values = method(trunk(network), rectifiers[layer]).attribute(
             network_input(network, states).requires_grad_(),
@@ -195,12 +194,12 @@ def _send_back(
 def receptive_field(
     path: Sequence[nn.Conv2d], unit: Sequence[int], screen: Sequence[int]
 ) -> tuple[int, int, int, int]:
-    """Return (top, left, bottom, right) of the pixels that a unit sees, the last two exclusive.
+    """Return (top, left, bottom, right) of a unit's receptive field, the last two exclusive.
 
     Args:
-        path: the convolutions from the screen up to the unit's.
-        unit: its (row, column).
-        screen: (height, width), which the padding lies outside of.
+        path: the convolutions from the screen up to that of the unit.
+        unit: (row, column) in its map.
+        screen: (height, width), without padding.
     """
     low, high = list(unit), [unit[0] + 1, unit[1] + 1]
     for conv in reversed(path):
@@ -212,9 +211,9 @@ def receptive_field(
 
 
 def randomized(network: QNetwork, weight_init: str) -> QNetwork:
-    """Return a network of the same architecture that was never trained.
+    """Return an untrained network of the same architecture.
 
-    Its weights are drawn on the CPU, and torch's own random numbers go on as if nothing had been.
+    Its weights are drawn on the CPU. The state of torch's random generators is not changed.
     """
     fresh = copy.deepcopy(network).cpu()
     with torch.random.fork_rng(devices=[]):
@@ -227,7 +226,7 @@ def randomized(network: QNetwork, weight_init: str) -> QNetwork:
 
 
 def trunk(network: QNetwork) -> nn.Sequential:
-    """Return the layers that work on maps; none if the observations are vectors."""
+    """Return the layers before flattening; none if the observations are vectors."""
     return nn.Sequential(*takewhile(lambda m: not isinstance(m, nn.Flatten), network.layers))
 
 
@@ -238,7 +237,7 @@ def convolutions(network: QNetwork) -> list[nn.Conv2d]:
 
 @torch.inference_mode()
 def activation_maps(network: QNetwork, states: NDArray[np.uint8]) -> list[Tensor]:
-    """Return what enters the rectifiers of each convolution, [B, F, rows, columns]."""
+    """Return the pre-rectifier activations of each convolution, float32 [B, F, rows, columns]."""
     x, maps = network_input(network, states), []
     for module in trunk(network):
         if isinstance(module, nn.ReLU):
@@ -248,12 +247,12 @@ def activation_maps(network: QNetwork, states: NDArray[np.uint8]) -> list[Tensor
 
 
 def network_input(network: QNetwork, states: NDArray[np.uint8]) -> Tensor:
-    """Return states as the layers take them, divided by 255 as in ``QNetwork.forward``."""
+    """Return states as float32 divided by 255, as ``QNetwork.forward`` does."""
     device = next(network.parameters()).device
     return torch.from_numpy(states).to(device, torch.float32).div_(255)
 
 
 def _peak(activations: Tensor) -> tuple[int, int]:
-    """Return (row, column) of the largest value of a map; of equal ones the first."""
+    """Return (row, column) of the first largest value of a map."""
     row, column = divmod(int(activations.argmax()), activations.shape[1])
     return row, column

@@ -1,9 +1,9 @@
-"""Plot: the statistics of one or more runs as a figure, a panel a column.
+"""Plot: the statistics of one or more runs as a figure, one panel per column.
 
-The random phase comes once, before anything is learnt: a diamond where it ended and, for what is
-measured game by game, a dotted level that the other phases have to leave behind. Of one run, train
-and test have a colour each; of several runs, each label has a colour and each phase a style. Runs
-whose file names differ only in a seed number share a label: their mean, in a band of ± one
+The random phase runs once, before any learning: it is drawn as a diamond where it ended and, for
+per-game measures, as a dotted baseline for the other phases. With one run, train and test have a
+colour each; with several, each label has a colour and each phase a line style. Runs whose file
+names differ only in a seed number share a label and are drawn as their mean, in a band of ± one
 standard deviation.
 """
 
@@ -21,6 +21,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -28,9 +29,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from simple_dqn.analysis.curves import Curve, Run, make_curve, numbers, read_runs
+from simple_dqn.analysis.curves import Curve, Run, make_curve, read_runs
 from simple_dqn.errors import UsageError
-from simple_dqn.options.definitions import PlotOptions
+from simple_dqn.options.command_options import PlotOptions
 from simple_dqn.storage.files import write_atomically
 
 logger = logging.getLogger(__name__)
@@ -53,13 +54,14 @@ TITLES = {
     "std_game_reward": "standard deviation of the scores",
     "mean_game_steps": "steps per game",
 }
-# Nothing is learnt in the other phases: their cost is written as 0, but there is none.
+# The other phases do not learn: the cost of 0 in their rows is no measurement.
 ONLY_TRAIN = {"meancost", "weight_updates", "total_train_steps"}
-# Measured game by game: comparable with the random phase, whose length is another.
+# Per-game measures can be compared with the random phase, although its length differs.
 PER_GAME = {f for f in TITLES if f.endswith("_game_reward")} | {"average_reward", "mean_game_steps"}
-LOG_RATIO = 10  # a cost that spans more than this gets a logarithmic axis
+LOG_RATIO = 10  # a cost with a larger range gets a logarithmic axis
 
-# Units (size, label) of each x axis: the first that the axis is at least two of, else the last.
+# Units (size, label) of each x axis: the first one with which the axis reaches at least 2, else the
+# last.
 UNITS = {
     "epoch": ((1, "epoch"),),
     "total_train_steps": (
@@ -70,17 +72,17 @@ UNITS = {
     "total_time": ((3600, "time (hours)"), (60, "time (minutes)"), (1, "time (seconds)")),
 }
 
-# Okabe and Ito's colours, which colour-blind eyes tell apart; yellow is too pale on white.
+# Okabe and Ito's palette for colour-blind readers, without its yellow, which is too pale on white.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 PHASE_COLORS = {"test": "#0072B2", "train": "#E69F00", "random": "#666666"}  # of a single label
-# Drawn in this order: where train and test agree, as in meanq, the thin line shows on the thick.
+# In drawing order: where train and test coincide, as in meanq, the thin line is on the thick one.
 STYLES: dict[str, dict[str, Any]] = {
     "test": dict(linestyle="-", linewidth=2.0),
     "train": dict(linestyle="-", linewidth=1.1),
     "random": dict(linestyle=":", linewidth=1.2, markersize=5),
 }
-FEW_POINTS = 30  # a line of at most so many shows each of them
-RC_PARAMS: Any = {  # which keys there are depends on matplotlib's version
+FEW_POINTS = 30  # lines with at most this many points have markers
+RC_PARAMS: Any = {  # Any: the type of the keys depends on matplotlib's version
     "font.size": 12,
     "axes.titlesize": 13,
     "axes.spines.top": False,
@@ -89,34 +91,34 @@ RC_PARAMS: Any = {  # which keys there are depends on matplotlib's version
     "axes.axisbelow": True,
     "axes.xmargin": 0.02,
     "grid.color": "#e4e4e4",
-    "svg.hashsalt": "simple_dqn",  # else the names inside are random
+    "svg.hashsalt": "simple_dqn",  # reproducible ids
 }
-METADATA = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}  # no date
+METADATA = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}  # omit the date
 MOST_PIXELS, LONGEST_SIDE = 100_000_000, 65_535
 
 
 def plot(paths: Sequence[Path], options: PlotOptions, interval: float = 2.0) -> None:
-    """Draw statistics files into one figure; with ``options.follow`` again when one has new rows.
+    """Draw statistics files into one figure; with ``options.follow``, redraw it on new rows.
 
     Args:
-        paths: the files; a last line that is still being written is left out.
-        options: what to draw and where to.
-        interval: seconds between two looks at files that are followed.
+        paths: the files; a last line that is still being written is ignored.
+        options: what to draw, and the file to write.
+        interval: seconds between two reads of the files while following.
 
     Raises:
-        UsageError: an unknown column, no statistics file, nothing in it yet (unless it is
-            followed), or a figure that cannot be made.
+        UsageError: a column is unknown, a file is not a statistics file or has no rows yet (unless
+            following), or the figure cannot be made.
     """
-    paths = list({os.path.abspath(path): path for path in paths}.values())  # each once
+    paths = list({os.path.abspath(path): path for path in paths}.values())  # no duplicates
     fields = parse_fields(options.fields)
     target = find_target(paths, options)
     runs = read_runs(paths)
     for path, run in zip(paths, runs, strict=True):
-        if not run.rows:
+        if run.table.empty:
             logger.warning("%s has no row yet: its first phase is still to end", path)
     try:
         while True:
-            if any(run.rows for run in runs):
+            if not all(run.table.empty for run in runs):
                 figure = draw(runs, fields, options)
                 write_atomically(target, render(figure, target.suffix.lower(), options.dpi))
                 logger.info("plotted %s", target)
@@ -125,16 +127,16 @@ def plot(paths: Sequence[Path], options: PlotOptions, interval: float = 2.0) -> 
             if not options.follow:
                 return
             runs = _wait_for_rows(paths, runs, interval)
-    except KeyboardInterrupt:  # the way to end following
+    except KeyboardInterrupt:  # Ctrl-C is how to stop following
         if not options.follow:
             raise
 
 
 def parse_fields(text: str) -> list[str]:
-    """Return the columns that ``text`` names, each once.
+    """Return the columns listed in ``text``, without duplicates.
 
     Raises:
-        UsageError: one of them cannot be plotted, or there is none.
+        UsageError: a column cannot be plotted, or none is given.
     """
     fields = list(dict.fromkeys(filter(None, map(str.strip, text.split(",")))))
     for name in fields or [""]:
@@ -150,7 +152,8 @@ def find_target(paths: Sequence[Path], options: PlotOptions) -> Path:
     """Return the file to write: ``png_file``, or the first CSV file's name with .png.
 
     Raises:
-        UsageError: a format that we do not write, a folder, one of the files, too many pixels.
+        UsageError: the format is unsupported, the target is a folder or one of the input files, or
+            the figure would have too many pixels.
     """
     for path in paths:
         if not path.is_file():
@@ -170,19 +173,19 @@ def find_target(paths: Sequence[Path], options: PlotOptions) -> Path:
 
 
 def draw(runs: Sequence[Run], fields: Sequence[str], options: PlotOptions) -> Figure:
-    """Return the figure: a panel a field, and a legend above them.
+    """Return the figure: one panel per field, and a legend above them.
 
     Raises:
-        UsageError: no file has one of the columns.
+        UsageError: a column is in none of the files.
     """
     for field in fields:
-        if not any(row[field] for run in runs for row in run.rows):
+        if not any(field in run.table for run in runs):
             raise UsageError(f"--fields: no file has the column {field}; older ones lack it")
     families: dict[str, list[Run]] = {}
     for run in runs:
-        if run.rows:
+        if not run.table.empty:
             families.setdefault(run.label, []).append(run)
-    x = np.concatenate([numbers(run.rows, options.x_axis)[0] for run in runs])
+    x = np.concatenate([run.table.get(options.x_axis, []) for run in runs])
     largest = max(x[np.isfinite(x)], default=0)
     units = UNITS[options.x_axis]
     size, x_label = next((unit for unit in units if largest >= 2 * unit[0]), units[-1])
@@ -216,7 +219,7 @@ def draw(runs: Sequence[Run], fields: Sequence[str], options: PlotOptions) -> Fi
 
 
 def render(figure: Figure, suffix: str, dpi: int) -> bytes:
-    """Return the figure as a .png, .svg or .pdf file; equal figures give equal bytes.
+    """Return the bytes of a .png, .svg or .pdf file; equal figures give equal bytes.
 
     Raises:
         UsageError: the figure is too small for its panels.
@@ -237,13 +240,13 @@ def _pick_colors(labels: int) -> list[dict[str, Any]]:
     """Return {phase: colour} for each label."""
     if labels == 1:
         return [PHASE_COLORS]
-    spread: Any = matplotlib.colormaps["viridis"]  # for more than Okabe and Ito have
+    spread: Any = matplotlib.colormaps["viridis"]  # for more labels than COLORS has
     colors = COLORS[:labels] if labels <= len(COLORS) else spread(np.linspace(0, 0.95, labels))
     return [dict.fromkeys(STYLES, color) for color in colors]
 
 
 def _draw_phase(axes: Axes, curve: Curve, phase: str, color: Any, per_game: bool) -> None:
-    """Draw the line of a phase with its band, or the point and the level of the random one."""
+    """Draw the line of a phase and its band, or the point and the level of the random phase."""
     if phase == "random":
         level = curve.mean.mean()
         axes.plot([curve.x.mean()], [level], "D", color=color, markersize=5)
@@ -260,7 +263,7 @@ def _draw_phase(axes: Axes, curve: Curve, phase: str, color: Any, per_game: bool
 def _add_legend(
     figure: Figure, families: dict[str, list[Run]], colors: list[dict[str, Any]]
 ) -> None:
-    """Explain colours, styles and bands above the panels; a single label becomes the title."""
+    """Add the legend of colours, styles and bands; with a single label, that is its title."""
     handles: list[Line2D | Patch] = []
     several = len(families) > 1
     shown = [_plain(label) for label in families]
@@ -271,12 +274,12 @@ def _add_legend(
             handles.append(Line2D([], [], color=color["test"], linewidth=4, label=text))
         elif seeds:
             handles.append(Patch(color="0.4", alpha=0.3, linewidth=0, label=seeds))
-    there = {row["phase"] for runs in families.values() for run in runs for row in run.rows}
-    for phase in filter(there.__contains__, STYLES):
+    present = pd.concat([run.table["phase"] for runs in families.values() for run in runs])
+    for phase in filter(set(present).__contains__, STYLES):
         tone = "0.25" if several else PHASE_COLORS[phase]
         marker = "D" if phase == "random" else ""
         handles.append(Line2D([], [], color=tone, marker=marker, **STYLES[phase], label=phase))
-    widest = 55 + 7 * max(len(str(handle.get_label())) for handle in handles)  # points, about
+    widest = 55 + 7 * max(len(str(handle.get_label())) for handle in handles)  # in points, roughly
     figure.legend(
         handles=handles,
         title=None if several else shown[0],
@@ -288,16 +291,17 @@ def _add_legend(
 
 
 def _plain(label: str) -> str:
-    """Return the label so that matplotlib reads no formula in it, nor hides it for its _."""
+    """Escape a label: matplotlib takes $ for a formula, and hides labels that start with _."""
     return (" " if label.startswith("_") else "") + label.replace("$", r"\$")
 
 
 def _wait_for_rows(paths: Sequence[Path], old: list[Run], interval: float) -> list[Run]:
-    """Return the runs as soon as they have other rows than the ``old`` ones."""
+    """Return the runs as soon as their rows differ from those of the ``old`` runs."""
     while True:
         time.sleep(interval)
         try:
-            if (runs := read_runs(paths)) != old:
+            runs = read_runs(paths)
+            if not all(a.table.equals(b.table) for a, b in zip(runs, old, strict=True)):
                 return runs
-        except UsageError as error:  # a file is just being replaced
+        except UsageError as error:  # a file is being replaced at this moment
             logger.debug("%s", error)

@@ -1,7 +1,7 @@
 """Checkpointer: the callback that writes a checkpoint now and then, and before a run is left.
 
 Between two rounds of the loop is the only place where a run may be left: there all its objects
-agree. A signal only asks for it; the step of now is ended first.
+agree. A signal only asks for it; the current round is completed first.
 """
 
 from __future__ import annotations
@@ -9,47 +9,55 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import Any
 
-from simple_dqn.agent import Agent, Callback
+from simple_dqn.agent import Agent
+from simple_dqn.callback import Callback
 from simple_dqn.errors import Interrupted, refusal
-from simple_dqn.storage.checkpoint import Checkpoint, state_of
-
-if TYPE_CHECKING:
-    from simple_dqn.commands.build import Run
+from simple_dqn.options.command_options import RunOptions
+from simple_dqn.options.resolve import interval
+from simple_dqn.statistics import Statistics
+from simple_dqn.storage.checkpoint import Checkpoint
 
 logger = logging.getLogger(__name__)
 
 # The share of the time that checkpoints may take: where one takes longer, the next comes later.
 MOST_COST = 0.01
-# The signals that end a run after its step; a closed terminal (SIGHUP) is no reason to lose it.
+# The signals that end a run after its round; a closed terminal (SIGHUP) is no reason to lose it.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Checkpointer(Callback):
     """Writes checkpoints of a run.
 
-    It is to be the agent's last callback: what is kept of the others has heard of the round. Of the
-    end of a phase it is to be told first, by ``before_phase_end``: before the phase is counted.
+    It must be the agent's last callback: the state of the others then includes the round.
 
     Args:
-        run: what to keep.
-        checkpoint: where.
-        seconds, steps: from one to the next, of which one is 0; both 0 for none.
-        refill: see ``training.run_phases``.
+        checkpoint: where to.
+        state: returns what to store beside the replay memory's slots, see ``storage.run_state``.
+        statistics: knows the epoch.
+        options: when to write, and when the run may be at its end.
+        refill: whether the random phase refills the memory of a run resumed from a snapshot.
 
     Attributes:
         stop: the signal that asks to leave the run; None as long as there was none.
     """
 
     def __init__(
-        self, run: Run, checkpoint: Checkpoint, seconds: float, steps: int, refill: bool
+        self,
+        checkpoint: Checkpoint,
+        state: Callable[[], dict[str, Any]],
+        statistics: Statistics,
+        options: RunOptions,
+        refill: bool,
     ) -> None:
-        self.run, self.checkpoint, self.refill = run, checkpoint, refill
-        self.seconds, self.steps = seconds, steps
+        self.checkpoint, self.state, self.statistics = checkpoint, state, statistics
+        self.options, self.refill = options, refill
+        every = (0.0, 0) if options.no_checkpoint else interval(options.checkpoint_every)
+        self.seconds, self.steps = every  # from one to the next, the other is 0; both 0 for none
         self.stop: signal.Signals | None = None
         self.cost = 0.0  # seconds that the last one took
         self.last_time = time.monotonic()
@@ -58,61 +66,53 @@ class Checkpointer(Callback):
     def on_round_end(self, agent: Agent) -> None:
         """Write one if it is time; leave the run if a signal asked for it."""
         self.rounds += 1
-        lanes = agent.environment.num_envs
         waited = time.monotonic() - self.last_time
         due = (
             (self.seconds and waited >= max(self.seconds, self.cost / MOST_COST))
-            or (self.steps and self.rounds * lanes >= self.steps)
+            or (self.steps and self.rounds * agent.environment.num_envs >= self.steps)
+            or self.stop
+            or self._may_be_the_end(agent)
         )  # fmt: skip
-        if due or (self.stop and (self.seconds or self.steps)):
-            self.save()
+        if due and (self.seconds or self.steps):
+            self.save(agent)
         if self.stop:
             raise Interrupted(self.stop)
 
-    @property
-    def before_phase_end(self) -> Callback:
-        """A callback that is to be the agent's first."""
-        return _BeforePhaseEnd(self)
+    def _may_be_the_end(self, agent: Agent) -> bool:
+        """Whether the run may be over after this round; with more epochs it could be resumed."""
+        last = "test" if self.options.test_steps else "train"
+        may_stop = self.options.stop_at is not None  # the score is not known yet
+        finished = self.statistics.epoch == self.options.epochs
+        return agent.phase == last and (finished or may_stop) and agent.complete()
 
-    def phase_ends(self, agent: Agent) -> None:
-        """Write one where the run may be at its end, so that it can go on with more epochs."""
-        options = self.run.config.run
-        last = "test" if options.test_steps else "train"
-        finished = self.run.statistics.epoch == options.epochs
-        may_stop = options.stop_at != type(options).stop_at  # the score is not known yet
-        if agent.phase == last and (finished or may_stop) and (self.seconds or self.steps):
-            self.save(finished)
-
-    def save(self, finished: bool = False) -> None:
-        """Write a checkpoint of now. Where that fails the run goes on, and the last one stays.
-
-        Args:
-            finished: whether nothing is left to do.
+    def save(self, agent: Agent) -> None:
+        """Write a checkpoint. Where that fails the run continues, and the last one stays.
 
         Raises:
-            FloatingPointError: the loss is not finite: this run is not to be gone on with.
+            FloatingPointError: the loss is not finite: this run must not be resumed.
         """
-        self.run.network.require_finite()
+        agent.network.require_finite()
         start = time.monotonic()
-        memory = self.run.agent.memory
-        assert memory is not None
+        assert agent.memory is not None
+        finished = self._may_be_the_end(agent) and self.statistics.epoch == self.options.epochs
+        refill = self.refill and agent.phase == "random"
         try:
-            refill = self.refill and self.run.agent.phase == "random"
-            state = dict(state_of(self.run), refill=refill, finished=finished)
-            self.checkpoint.save(state, memory)
+            self.checkpoint.save(
+                self.state() | dict(refill=refill, finished=finished), agent.memory
+            )
         except ChildProcessError:  # no fault of the disk's: a game is lost
             raise
         except OSError as error:
             logger.warning(
                 "no checkpoint: %s; %s", refusal(error),
-                "the one before stays" if self.checkpoint.path.exists() else "there is none yet",
+                "the previous one stays" if self.checkpoint.path.exists() else "there is none yet",
             )  # fmt: skip
         self.last_time = time.monotonic()
         self.cost, self.rounds = self.last_time - start, 0
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Meanwhile ``SIGNALS`` end the run after its step, and a second SIGINT at once."""
+        """Let ``SIGNALS`` end the run after its round, and a second SIGINT at once."""
 
         def ask(number: int, frame: FrameType | None) -> None:
             if self.stop == number == signal.SIGINT:
@@ -126,11 +126,3 @@ class Checkpointer(Callback):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-class _BeforePhaseEnd(Callback):
-    def __init__(self, checkpointer: Checkpointer) -> None:
-        self.checkpointer = checkpointer
-
-    def on_phase_end(self, agent: Agent) -> None:
-        self.checkpointer.phase_ends(agent)

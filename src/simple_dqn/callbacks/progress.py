@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from simple_dqn.agent import Agent, Callback
+from simple_dqn.agent import Agent
+from simple_dqn.callback import Callback
 from simple_dqn.environment import Step
 from simple_dqn.statistics import Statistics
 
@@ -39,7 +40,7 @@ class Progress(Callback):
         if self.live:
             self.bar = tqdm(  # type: ignore[assignment]
                 desc=f"epoch {self.statistics.epoch} {agent.phase}",
-                total=agent.phase_steps or agent.phase_games,
+                total=agent.phase.steps or agent.phase.games,
                 bar_format="{desc} {percentage:3.0f}%|{bar:8}| {remaining} left",
                 dynamic_ncols=True,
                 leave=False,
@@ -61,12 +62,12 @@ class Progress(Callback):
             return
         self.next_time = now + (LIVE_INTERVAL if self.live else LOG_INTERVAL)
         stats = self.statistics
-        done = stats.steps if agent.phase_steps else len(stats.game_rewards)
-        total = agent.phase_steps or agent.phase_games
+        done = stats.steps if agent.phase.steps else len(stats.game_rewards)
+        total = agent.phase.steps or agent.phase.games
         elapsed = max(now - stats.phase_start_time, 1e-9)
         score = f"score {np.mean(stats.game_rewards):.1f}" if stats.game_rewards else "no game yet"
         rate = stats.steps / elapsed
-        epsilon = "offline" if agent.offline else f"ε {agent.exploration_rate:.3f}"
+        epsilon = "offline" if agent.phase.offline else f"ε {agent.exploration_rate:.3f}"
         if self.bar is not None:
             self.bar.set_description_str(
                 f"epoch {stats.epoch} {agent.phase}: {rate:.0f} steps/s, {epsilon}, {score}",
@@ -75,10 +76,10 @@ class Progress(Callback):
             self.bar.update(min(done, total) - self.bar.n)
         else:
             left = elapsed * (total / done - 1) if done else float("inf")
-            unit = "steps" if agent.phase_steps else "games"
+            unit = "steps" if agent.phase.steps else "games"
             logger.info(
                 "epoch %d %s: %d of %d %s, %.0f steps/s, %s, %s, %s left",
-                stats.epoch, agent.phase, done, total, unit, rate, epsilon, score,
+                stats.epoch, agent.phase.name, done, total, unit, rate, epsilon, score,
                 tqdm.format_interval(left) if left < 1e9 else "?",
             )  # fmt: skip
 

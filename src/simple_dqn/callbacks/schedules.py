@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from simple_dqn.agent import Agent, Callback
+from simple_dqn.agent import Agent
+from simple_dqn.callback import Callback
 from simple_dqn.environment import Step
 
 
@@ -46,7 +47,7 @@ class Schedule(Callback):
 
     def on_train(self, agent: Agent, errors: Any) -> None:
         """Assign the number for the next step where there is no ``on_step``: offline."""
-        if agent.offline:
+        if agent.phase.offline:
             self.assign(self.value(agent.total_train_steps))
 
 
@@ -65,7 +66,7 @@ class NoisyExploration(Callback):
 
     def on_phase_start(self, agent: Agent) -> None:
         """Begin to act by noise, if the phase is one of training."""
-        if not agent.rounds:  # else that of the checkpoint
+        if not agent.phase.rounds:  # else that of the checkpoint
             self.draw_noise(agent.phase in ("random", "train"))
 
     def on_step(self, agent: Agent, step: Step) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from simple_dqn.agent import Agent, Callback
+from simple_dqn.agent import Agent
+from simple_dqn.callback import Callback
 
 
 class ShareCores(Callback):

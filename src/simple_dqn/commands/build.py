@@ -6,8 +6,6 @@ Each object takes explicit values, not the whole configuration, and none knows w
 from __future__ import annotations
 
 import contextlib
-import logging
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,30 +14,33 @@ from typing import Any
 import numpy as np
 import torch
 
-from simple_dqn.agent import Agent, Callback
+from simple_dqn.agent import Agent
+from simple_dqn.callback import Callback
 from simple_dqn.callbacks.progress import Progress, log_row
 from simple_dqn.callbacks.schedules import NoisyExploration, Schedule
 from simple_dqn.callbacks.share_cores import ShareCores
-from simple_dqn.deep_q_network import DeepQNetwork, choose_device
+from simple_dqn.deep_q_network import DeepQNetwork
 from simple_dqn.environment import Environment
 from simple_dqn.environments.games import make_environment
-from simple_dqn.errors import UsageError
+from simple_dqn.environments.parallel import ParallelEnvironment
+from simple_dqn.networks.acceleration import can_be_captured, choose_device, is_worthwhile
+from simple_dqn.networks.optimizers import make_optimizer
 from simple_dqn.networks.q_network import QNetwork
-from simple_dqn.options import custom_classes as user_classes
+from simple_dqn.options import custom_classes
 from simple_dqn.options.definitions import Config
 from simple_dqn.options.resources import require_memory, require_network_memory
-from simple_dqn.replay.device import device_screens
+from simple_dqn.replay.device import (
+    DevicePrioritizedReplayMemory,
+    DeviceReplayMemory,
+    fits_on_device,
+)
 from simple_dqn.replay.prioritized import PrioritizedReplayMemory
 from simple_dqn.replay.state_buffer import StateBuffer
 from simple_dqn.replay_memory import ReplayMemory
 from simple_dqn.statistics import Statistics
-from simple_dqn.storage.files import require_writable
-from simple_dqn.storage.snapshot import Snapshot
-
-logger = logging.getLogger(__name__)
 
 # In a test of few steps more lanes than these make would play games that end too late to count.
-STEPS_A_LANE = 2_000
+STEPS_PER_LANE = 2_000
 
 
 @dataclass
@@ -47,19 +48,26 @@ class Run:
     """The objects of a run, wired together; leaving ``with`` closes what is open.
 
     Attributes:
-        environment: the games of training and playing; those of tests are the agent's affair.
-        callback: the user's own.
-        resources: what is closed last to first: the environment, displays, recordings.
+        callback: the custom one, if there is one.
+        resources: what is closed last to first: the environments, displays, recordings.
     """
 
     config: Config
     game: str
-    environment: Environment
-    network: DeepQNetwork
     agent: Agent
     statistics: Statistics
     callback: Callback | None = None
     resources: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+    @property
+    def environment(self) -> Environment:
+        """The games of training and playing; those of tests are the agent's affair."""
+        return self.agent.training_games[0]
+
+    @property
+    def network(self) -> DeepQNetwork:
+        """The Q-network."""
+        return self.agent.network
 
     def __enter__(self) -> Run:
         return self
@@ -72,6 +80,8 @@ def build(
     config: Config,
     game: str,
     rom: Path | None,
+    *,
+    updates: int = 0,
     with_memory: bool = True,
     with_tests: bool = True,
     shown: bool = False,
@@ -81,134 +91,239 @@ def build(
     Args:
         config: of the run.
         game, rom: see ``find_game``.
+        updates: that the run is going to do; many are worth an acceleration that takes time.
         with_memory: whether there is a replay memory to learn from.
         with_tests: whether testing phases have games of their own, ``--test_envs`` of them.
-        shown: whether somebody will listen to the frames and the sound of the first game.
+        shown: whether somebody watches the frames of the first game and hears its sound.
 
     Raises:
         UsageError: memory, device, screen size or the game's switches do not allow it.
     """
-    # A run that goes on draws other numbers than at its beginning, but the same each time.
+    seeds = seed(config)
+    set_threads(config)
+    num_envs, workers = config.environment.num_envs, config.environment.workers
+    environment = make_environment(config, game, rom, num_envs, seeds[1], shown, workers)
+    device = choose_device(config.backend.backend, config.backend.device_id)
+    memory = make_memory(config, environment, device, seeds[2]) if with_memory else None
+    network = make_network(config, environment, device, updates)
+    tests = with_tests and bool(config.run.test_steps or config.run.test_games)
+    testing = make_test_games(config, game, rom, seeds[4], shown) if tests else None
+    agent = make_agent(config, environment, memory, network, testing, seeds[3])
+    statistics = Statistics(config.run.validation_size, on_row=(log_row,))
+    callback = make_custom_callback(config)
+    agent.callbacks = make_callbacks(config, agent, statistics, callback)
+    run = Run(config, game, agent, statistics, callback)
+    for games, _ in agent.all_games:
+        run.resources.callback(games.close)
+    return run
+
+
+def seed(config: Config) -> list[np.random.SeedSequence]:
+    """Seed torch; return the seeds of games, replay, exploration and tests at 1, 2, 3, 4."""
+    # A resumed run draws other numbers than at its beginning, but the same each time.
     start = [config.run.start_epoch] if config.run.start_epoch else []
     seeds = np.random.SeedSequence([config.common.random_seed, *start]).spawn(5)
     torch.manual_seed(int(seeds[0].generate_state(1)[0]))
+    return seeds
+
+
+def set_threads(config: Config) -> None:
+    """Set the number of CPU threads of the network, and how they compute."""
     if config.backend.threads:
         torch.set_num_threads(config.backend.threads)
     # A dead unit's moments decay to denormals, on which CPUs are slow. Other threads inherit this.
     torch.set_flush_denormal(True)
 
-    num_envs, history_length = config.environment.num_envs, config.replay.history_length
-    workers = config.environment.workers
-    environment = make_environment(config, game, rom, num_envs, seeds[1], shown, workers)
-    shape, dtype = environment.observation_shape, environment.observation_dtype
-    device = choose_device(config.backend.backend, config.backend.device_id)
-    memory = None
-    if with_memory:
-        size = config.replay.replay_size
-        screens = None
-        if config.backend.acceleration and dtype == np.uint8:
-            screens = device_screens(num_envs, size // num_envs, shape, device)
-        if screens is None:
-            require_memory(ReplayMemory.nbytes(size, shape, dtype), size)
-        clipped = config.network.min_reward or config.network.max_reward
-        least = config.network.min_reward if clipped else -np.inf
-        most = config.network.max_reward if clipped else np.inf
-        kind: Any = ReplayMemory
-        if config.replay.prioritized:
-            kind = partial(PrioritizedReplayMemory, exponent=config.replay.priority_exponent)
-        memory = kind(
-            size, num_envs, history_length, shape, dtype,
-            discount_rate=config.network.discount_rate,
-            n_step=config.replay.n_step,
-            min_reward=least,
-            max_reward=most,
-            history_padding=config.replay.history_padding,
-            rng=np.random.default_rng(seeds[2]),
-            screens=screens,
-        )  # fmt: skip
-    make_network = partial(
-        QNetwork, len(environment.action_meanings), history_length, shape,
-        filters=config.network.filters,
-        hidden_layers=config.network.hidden_layers,
-        hidden_units=config.network.hidden_units,
-        conv1_padding=config.network.conv1_padding,
-        batch_norm=config.network.batch_norm,
-        weight_init=config.network.weight_init,
-        dueling=config.network.dueling,
-        quantiles=config.network.quantiles,
-        noisy=config.network.noisy,
+
+def make_memory(
+    config: Config, environment: Environment, device: torch.device, seed: np.random.SeedSequence
+) -> ReplayMemory:
+    """Return the replay memory: on the device if it is a GPU that has room for it."""
+    size, shape = config.replay.replay_size, environment.observation_shape
+    dtype = environment.observation_dtype
+    kind: Any = PrioritizedReplayMemory if config.replay.prioritized else ReplayMemory
+    on_device = config.backend.acceleration and dtype == np.uint8
+    if on_device and fits_on_device(size, shape, device):
+        prioritized = config.replay.prioritized
+        kind = DevicePrioritizedReplayMemory if prioritized else DeviceReplayMemory
+        kind = partial(kind, device=device)
+    else:
+        require_memory(ReplayMemory.nbytes(size, shape, dtype), size)
+    if config.replay.prioritized:
+        kind = partial(kind, exponent=config.replay.priority_exponent)
+    clipped = config.network.min_reward or config.network.max_reward
+    memory: ReplayMemory = kind(
+        size, config.environment.num_envs, config.replay.history_length, shape, dtype,
+        discount_rate=config.network.discount_rate,
+        n_step=config.replay.n_step,
+        min_reward=config.network.min_reward if clipped else -np.inf,
+        max_reward=config.network.max_reward if clipped else np.inf,
+        history_padding=config.replay.history_padding,
+        rng=np.random.default_rng(seed),
+    )  # fmt: skip
+    return memory
+
+
+def make_network(
+    config: Config, environment: Environment, device: torch.device, updates: int
+) -> DeepQNetwork:
+    """Return the Q-network with its optimiser, accelerated if so many ``updates`` repay it."""
+    options = config.network
+    network = make_q_network(config, environment).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    accelerate = config.backend.acceleration and is_worthwhile(device, updates)
+    captured = (
+        accelerate and device.type == "cuda" and can_be_captured(options.optimizer, options.noisy)
+    )
+    optimizer = make_optimizer(
+        options.optimizer, list(network.parameters()),
+        learning_rate=options.learning_rate,
+        decay_rate=options.decay_rate,
+        epsilon=options.optimizer_epsilon,
+        centered=options.rmsprop_centered,
+        compiled=accelerate and device.type == "cpu",
+        captured=captured,
+    )  # fmt: skip
+    return DeepQNetwork(
+        network, optimizer,
+        datatype=config.backend.datatype,
+        loss_reduction=options.loss_reduction,
+        clip_error=options.clip_error,
+        has_target_network=config.agent.target_steps > 0,
+        double_q=options.double_q,
+        captured=captured,
+    )  # fmt: skip
+
+
+def make_q_network(config: Config, environment: Environment) -> QNetwork:
+    """Return the module that maps states to Q-values, on the CPU."""
+    options = config.network
+    make = partial(
+        QNetwork, len(environment.action_meanings), config.replay.history_length,
+        environment.observation_shape,
+        filters=options.filters,
+        hidden_layers=options.hidden_layers,
+        hidden_units=options.hidden_units,
+        conv1_padding=options.conv1_padding,
+        batch_norm=options.batch_norm,
+        weight_init=options.weight_init,
+        dueling=options.dueling,
+        quantiles=options.quantiles,
+        noisy=options.noisy,
     )  # fmt: skip
     with torch.device("meta"):  # where tensors have sizes and take no room
-        require_network_memory(sum(param.nbytes for param in make_network().parameters()))
-    network = DeepQNetwork(
-        make_network(),
-        device,
-        datatype=config.backend.datatype,
-        optimizer=config.network.optimizer,
-        learning_rate=config.network.learning_rate,
-        decay_rate=config.network.decay_rate,
-        epsilon=config.network.optimizer_epsilon,
-        centered=config.network.rmsprop_centered,
-        loss_reduction=config.network.loss_reduction,
-        clip_error=config.network.clip_error,
-        has_target_network=config.agent.target_steps > 0,
-        double_q=config.network.double_q,
-    )  # fmt: skip
-    if memory is not None and memory.states_are_slots:
-        network.lookup = memory.screens.lookup
-    statistics = Statistics(config.run.validation_size, on_row=(log_row,))
-    testing = None
-    if with_tests and (config.run.test_steps or config.run.test_games):
-        test_envs = count_test_lanes(config)
-        workers = count_test_workers(config, rom, test_envs)
-        testing = (
-            make_environment(config, game, rom, test_envs, seeds[4], shown, workers),
-            StateBuffer(test_envs, history_length, shape, dtype),
-        )
-    agent = Agent(
-        environment, memory, network,
-        StateBuffer(num_envs, history_length, shape, dtype),
+        require_network_memory(sum(param.nbytes for param in make().parameters()))
+    return make()
+
+
+def make_test_games(
+    config: Config, game: str, rom: Path | None, seed: np.random.SeedSequence, shown: bool
+) -> tuple[Environment, StateBuffer]:
+    """Return the games of testing phases and their states."""
+    lanes = count_test_lanes(config)
+    workers = count_test_workers(config, rom, lanes)
+    environment = make_environment(config, game, rom, lanes, seed, shown, workers)
+    return environment, make_buffer(config, environment)
+
+
+def make_buffer(config: Config, environment: Environment) -> StateBuffer:
+    """Return the buffer of the current states of an environment's lanes."""
+    shape, dtype = environment.observation_shape, environment.observation_dtype
+    return StateBuffer(environment.num_envs, config.replay.history_length, shape, dtype)
+
+
+def make_agent(
+    config: Config,
+    environment: Environment,
+    memory: ReplayMemory | None,
+    network: DeepQNetwork,
+    testing: tuple[Environment, StateBuffer] | None,
+    seed: np.random.SeedSequence,
+) -> Agent:
+    """Return the agent, without callbacks."""
+    return Agent(
+        environment, memory, network, make_buffer(config, environment),
         testing=testing,
         exploration_rate_test=config.agent.exploration_rate_test,
         train_frequency=config.agent.train_frequency,
         train_repeat=config.agent.train_repeat,
         batch_size=config.network.batch_size,
         target_steps=config.agent.target_steps,
-        rng=np.random.default_rng(seeds[3]),
+        rng=np.random.default_rng(seed),
     )  # fmt: skip
-    agent.callbacks = [
-        *make_schedules(config, agent, network, memory),
-        *([ShareCores(workers)] if testing and workers else []),
+
+
+def make_custom_callback(config: Config) -> Callback | None:
+    """Return the callback that ``--callback`` names."""
+    name = config.run.callback
+    return custom_classes.make(name, Callback, "callback") if name else None
+
+
+def make_callbacks(
+    config: Config, agent: Agent, statistics: Statistics, custom: Callback | None
+) -> list[Callback]:
+    """Return the agent's callbacks in the order in which they are called."""
+    tests = agent.testing_games[0]
+    workers = tests.workers if isinstance(tests, ParallelEnvironment) else 0
+    shares = workers and tests is not agent.environment
+    return [
+        *make_schedules(config, agent),
+        *([ShareCores(workers)] if shares else []),
         Progress(statistics),  # the live line closes before a log line
         statistics,
+        *([custom] if custom else []),
     ]
-    own = config.run.callback
-    callback = user_classes.make(own, Callback, "callback") if own else None
-    if callback is not None:
-        agent.callbacks.append(callback)
-    run = Run(config, game, environment, network, agent, statistics, callback)
-    for games in agent.environments:
-        run.resources.callback(games.close)
-    return run
+
+
+def make_schedules(config: Config, agent: Agent) -> list[Callback]:
+    """Return what changes with the training steps: ε, the learning rate, β of the replay, noise."""
+
+    def set_exploration_rate(rate: float) -> None:
+        agent.exploration_rate_train = rate
+
+    options, learning = config.agent, config.network
+    whole_run = config.run.epochs * config.run.train_steps
+    schedules: list[Callback] = [
+        Schedule(
+            set_exploration_rate, options.exploration_rate_start, options.exploration_rate_end,
+            options.exploration_decay_steps, options.exploration_schedule,
+        )
+    ]  # fmt: skip
+    if learning.learning_rate_schedule != "constant":
+        schedules.append(
+            Schedule(
+                agent.network.set_learning_rate, learning.learning_rate,
+                learning.learning_rate_end, learning.learning_rate_decay_steps or whole_run,
+                learning.learning_rate_schedule,
+            )
+        )  # fmt: skip
+    if isinstance(agent.memory, PrioritizedReplayMemory):
+        set_beta, start = (
+            agent.memory.set_importance_exponent,
+            config.replay.importance_exponent_start,
+        )
+        schedules.append(Schedule(set_beta, start, 1.0, whole_run, "linear"))
+    if learning.noisy:
+        schedules.append(NoisyExploration(agent.network.network.draw_noise))
+    return schedules
 
 
 def count_test_lanes(config: Config) -> int:
     """Return how many games are tested at once: --test_envs, but no more than the test can use.
 
-    One, if somebody looks on or records: all games are to be seen.
+    One, if somebody watches or records: all games must be seen.
     """
     run, env = config.run, config.environment
     if env.display_screen or env.record_screen_path or env.record_sound_filename:
         return 1
-    usable = run.test_games or max(run.test_steps // STEPS_A_LANE, 1)
+    usable = run.test_games or max(run.test_steps // STEPS_PER_LANE, 1)
     return min(config.environment.test_envs, usable)
 
 
 def count_test_workers(config: Config, rom: Path | None, lanes: int) -> int:
     """Return how many processes test: --test_workers, or by default one for each CPU thread.
 
-    That is no more than leave each two lanes, and none where it gains nothing or where nobody knows
-    what a second process does to the game: with one thread, or in a game that is not Atari's.
+    At most one for two lanes; none with a single thread, where it gains nothing, and none in games
+    other than Atari's, where it is not known what a second process does.
     """
     if config.environment.test_workers >= 0:
         return config.environment.test_workers
@@ -216,131 +331,7 @@ def count_test_workers(config: Config, rom: Path | None, lanes: int) -> int:
     return workers if workers > 1 and rom is not None else 0
 
 
-def make_schedules(
-    config: Config, agent: Agent, network: DeepQNetwork, memory: ReplayMemory | None
-) -> list[Callback]:
-    """Return what changes with the training steps: ε, the learning rate, β of the replay, noise."""
-
-    def set_exploration_rate(rate: float) -> None:
-        agent.exploration_rate_train = rate
-
-    options = config.agent
-    whole_run = config.run.epochs * config.run.train_steps
-    schedules: list[Callback] = [
-        Schedule(
-            set_exploration_rate,
-            options.exploration_rate_start,
-            options.exploration_rate_end,
-            options.exploration_decay_steps,
-            options.exploration_schedule,
-        )
-    ]
-    learning = config.network
-    if learning.learning_rate_schedule != "constant":
-        schedules.append(
-            Schedule(
-                network.set_learning_rate,
-                learning.learning_rate,
-                learning.learning_rate_end,
-                learning.learning_rate_decay_steps or whole_run,
-                learning.learning_rate_schedule,
-            )
-        )
-    if isinstance(memory, PrioritizedReplayMemory):
-        start = config.replay.importance_exponent_start
-        schedules.append(Schedule(memory.set_importance_exponent, start, 1.0, whole_run, "linear"))
-    if learning.noisy:
-        schedules.append(NoisyExploration(network.draw_noise))
-    return schedules
-
-
-def go_on(run: Run, snapshot: Snapshot) -> None:
-    """Set weights and counters to a snapshot's.
-
-    Raises:
-        UsageError: see ``load_weights``.
-    """
-    load_weights(run, snapshot)
-    run.agent.total_train_steps = snapshot.total_train_steps
-    run.network.weight_updates = snapshot.weight_updates
-    run.statistics.epoch = snapshot.epoch
-
-
-def show_and_record(run: Run) -> None:
-    """Attach what ``--display_screen`` and ``--record_...`` ask for to the first game.
-
-    Raises:
-        UsageError: there is no screen, a package is missing, or a recording exists already.
-    """
-    env = run.config.environment
-    for option, place in (
-        ("record_screen_path", env.record_screen_path),
-        ("record_sound_filename", env.record_sound_filename),
-    ):
-        if place and Path(place).exists():
-            raise UsageError(f"--{option} '{place}' exists: give another name")
-        if place:
-            require_writable(Path(place).parent, option)
-    if env.display_screen:
-        from simple_dqn.watch.displays import open_display
-        from simple_dqn.watch.player import Player
-
-        display = open_display("window", title(run))
-        assert display is not None
-        player = Player(run.agent, display, None, has_network=True)
-        run.resources.callback(player.close)
-        run.agent.callbacks.append(player)
-    if env.record_screen_path or env.record_sound_filename:
-        from simple_dqn.watch.recorder import Pictures, Sound
-
-        listeners: list[Callable[[Environment], None]] = []
-        if env.record_screen_path:
-            pictures = Pictures(Path(env.record_screen_path), run.environment.pixel_aspect)
-            listeners.append(pictures)
-        if env.record_sound_filename:
-            sound = Sound(Path(env.record_sound_filename), run.environment.sound_rate)
-            run.resources.callback(sound.close)
-            listeners.append(sound)
-        for environment in run.agent.environments:
-            environment.on_frame += tuple(listeners)
-
-
-def title(run: Run) -> str:
-    """Return the title of a window on the run."""
-    return f"{run.game} - Simple DQN"
-
-
-def announce(run: Run) -> None:
-    """Log what is about to run, once nothing can be refused any more."""
-    options = run.config
-    weights = f", from {options.run.load_weights}" if options.run.load_weights else ""
-    logger.info(
-        "%s: %d actions, network on %s in %s%s",
-        run.game, len(run.environment.action_meanings), run.network.device,
-        options.backend.datatype, weights,
-    )  # fmt: skip
-
-
-def load_weights(run: Run, snapshot: Snapshot) -> None:
-    """Set the network's weights to a snapshot's.
-
-    Raises:
-        UsageError: the snapshot is for other actions or observations than the game's.
-    """
-    own, theirs = run.environment.action_meanings, snapshot.action_meanings
-    if own != theirs:
-        raise UsageError(
-            f"'{snapshot.path}' was trained on {snapshot.game} with the actions "
-            f"{' '.join(theirs)}, but {run.game} has {' '.join(own)} here"
-        )
-    seen = snapshot.observation_shape, snapshot.observation_dtype
-    here = run.environment.observation_shape, run.environment.observation_dtype.name
-    if seen != here:
-        raise UsageError(
-            f"'{snapshot.path}' sees observations {seen[0]} {seen[1]}, but {run.game} has "
-            f"{here[0]} {here[1]} here"
-        )
-    try:
-        run.network.load_weights(snapshot.weights)
-    except UsageError as error:
-        raise UsageError(f"'{snapshot.path}': {error}") from None
+def count_updates(config: Config) -> int:
+    """Return the updates of a whole run; wherever it is resumed, it is the same number."""
+    steps = config.run.epochs * config.run.train_steps
+    return steps // config.agent.train_frequency * config.agent.train_repeat

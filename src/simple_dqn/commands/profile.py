@@ -1,51 +1,48 @@
-"""The profile commands."""
+"""The profile commands: where the time of a phase goes."""
 
 from __future__ import annotations
 
+import cProfile
+import pstats
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from simple_dqn.commands.build import Run, build
+from simple_dqn.environments.games import find_game, find_preset
 from simple_dqn.options.presets import PROFILE_DEFAULTS
 from simple_dqn.options.resolve import resolve
-
-if TYPE_CHECKING:
-    pass
+from simple_dqn.storage.run_files import file_name
 
 Given = dict[str, Any]  # the options that the user gave
 
 
 def profile(phase: str, name: str, given: Given) -> None:
     """Run one phase under the profiler and print where its time went."""
-    import cProfile
-    import pstats
-
-    from simple_dqn.commands.build import build
-    from simple_dqn.environments.games import find_game, find_preset
-    from simple_dqn.networks.acceleration import accelerate
-    from simple_dqn.storage.run_files import file_name
-
     kind, game, rom = find_game(name, given.get("environment", "auto"))
     given = {**given, "environment": kind}
     if "preset" not in given:
         given["preset"] = find_preset(kind, game)
     config = resolve({**PROFILE_DEFAULTS[f"profile_{phase}"], **given})
-    with build(config, game, rom) as run:
-        if phase == "train" and config.backend.acceleration:
-            accelerate(run.network, config.run.train_steps // config.agent.train_frequency)
-        profiler = cProfile.Profile()
+    updates = config.run.train_steps // config.agent.train_frequency if phase == "train" else 0
+    with build(config, game, rom, updates=updates) as run:
         if phase != "random":
             run.agent.play_random(config.run.random_steps)
-        profiler.enable()
-        if phase == "random":
-            run.agent.play_random(config.run.random_steps)
-        elif phase == "train":
-            run.agent.train(config.run.train_steps)
-        else:
-            run.agent.test(config.run.test_steps)
-        profiler.disable()
-        stats = pstats.Stats(profiler)
-        stats.sort_stats("tottime").print_stats(25)
-        output = Path(f"results/{file_name(game)}_{phase}.prof")
-        output.parent.mkdir(parents=True, exist_ok=True)
-        stats.dump_stats(output)
-        print(f"The whole profile is in {output}: any viewer of Python profiles opens it.")
+        profiler = cProfile.Profile()
+        profiler.runcall(run_phase, run, phase)
+    stats = pstats.Stats(profiler)
+    stats.sort_stats("tottime").print_stats(25)
+    output = Path(f"results/{file_name(game)}_{phase}.prof")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    stats.dump_stats(output)
+    print(f"The whole profile is in {output}: any viewer of Python profiles opens it.")
+
+
+def run_phase(run: Run, phase: str) -> None:
+    """Run the phase that is profiled."""
+    options = run.config.run
+    if phase == "random":
+        run.agent.play_random(options.random_steps)
+    elif phase == "train":
+        run.agent.train(options.train_steps)
+    else:
+        run.agent.test(options.test_steps)

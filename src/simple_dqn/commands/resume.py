@@ -1,7 +1,9 @@
-"""Resuming: the command resume, a run from where it was left.
+"""The command resume: a run from where it was left.
 
-From a checkpoint it goes on exactly. Where only a snapshot is left it goes on as the original did:
-weights, optimiser and counters as they were, the replay memory filled anew.
+From a checkpoint it continues exactly. Where only a snapshot is left it continues as the original
+did: weights, optimiser and counters as they were, the replay memory filled again.
+
+What to do is a plan, ``plan_resume``: a pure function of what was asked and what is on the disk.
 """
 
 from __future__ import annotations
@@ -9,17 +11,25 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from simple_dqn.commands import train as training
-from simple_dqn.commands.build import announce, build, go_on, show_and_record
-from simple_dqn.commands.train import Given
-from simple_dqn.environments.games import find_snapshots_game
+from simple_dqn.commands.build import Run, build, count_updates
+from simple_dqn.commands.epochs import (
+    alone,
+    ended_by_signals,
+    fill_memory,
+    open_outputs,
+    run_with_checkpoints,
+)
+from simple_dqn.commands.show import announce, show_and_record
+from simple_dqn.commands.snapshots import find_snapshots_game, load_snapshot_into
 from simple_dqn.errors import UsageError
 from simple_dqn.options.definitions import Config
-from simple_dqn.options.resolve import changes, resolve
-from simple_dqn.storage.checkpoint import Checkpoint, Origin, load_state, read_origin
+from simple_dqn.options.resolve import changes_optimizer, resolve
+from simple_dqn.storage.checkpoint import Checkpoint
 from simple_dqn.storage.files import set_aside
 from simple_dqn.storage.record import read_records, write_record
 from simple_dqn.storage.run_files import (
@@ -31,148 +41,240 @@ from simple_dqn.storage.run_files import (
     require_new,
     require_places,
     set_later_aside,
+    snapshot_files,
 )
+from simple_dqn.storage.run_state import SavedRun, load_run_state, read_saved_run
 from simple_dqn.storage.snapshot import (
     Snapshot,
+    fitting_training_state,
     load_snapshot,
     load_training_state,
     resume_path,
-    snapshot_path,
 )
 from simple_dqn.storage.statistics_file import read_csv
 
 logger = logging.getLogger(__name__)
 
+Given = dict[str, Any]  # the options that the user gave
 
-@training.ended_by_signals()
-def resume(what: str, given: Given, command_line: list[str]) -> None:
-    """Go on with a training: from its checkpoint, or where there is none from a snapshot.
+
+class Found(NamedTuple):
+    """What is on the disk of the run that is to be resumed."""
+
+    name: str  # of the run, without folder
+    files: dict[str, str]  # save_weights_prefix and csv_file: what it is going to write
+    checkpoint: SavedRun | None
+    snapshot: Snapshot | None  # the one that was named; else, without a checkpoint, the last one
+    rows: frozenset[tuple[int, str]]  # (epoch, phase) of each row of the statistics
+    epochs: frozenset[int]  # that have a snapshot
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to resume a run.
+
+    Attributes:
+        config: its options.
+        exactly: whether from the checkpoint, else from the snapshot.
+        keep_before: (epoch, phase): the rows before it stay.
+        refill: whether the replay memory is filled again.
+        finished: whether nothing is left to do.
+        warnings: what the user should know.
+    """
+
+    config: Config
+    exactly: bool
+    keep_before: tuple[int, str]
+    refill: bool
+    finished: bool = False
+    warnings: tuple[str, ...] = ()
+
+
+def plan_resume(named_snapshot: bool, given: Mapping[str, Any], found: Found) -> Plan:
+    """Return what to do.
 
     Args:
-        what: the name of a run, or a snapshot; then from the checkpoint if that comes after this
-            snapshot and before the next.
-        given, command_line: see ``train``.
+        named_snapshot: whether the user named a snapshot rather than a run.
+        given: the options that the user gave.
+        found: what there is.
+
+    Raises:
+        UsageError: there is nothing to resume, nothing left to do, or the options do not fit.
     """
-    asked, snapshot = set(given), None
-    if what.endswith(".safetensors") or Path(what).is_file():
-        snapshot = load_snapshot(Path(what))
-        prefix = snapshot.prefix
-    else:
-        prefix = what.rstrip("/").removesuffix(".checkpoint")
-        prefix = prefix if "/" in prefix else f"snapshots/{prefix}"
-    given["save_weights_prefix"] = given.get("save_weights_prefix", prefix)
-    given.setdefault("csv_file", csv_of(given["save_weights_prefix"]))
-    checkpoint = Checkpoint(Path(f"{prefix}.checkpoint"))
-    if checkpoint.path.exists():
-        with _way_out(checkpoint):
-            origin = read_origin(checkpoint)
-        if snapshot is None or snapshot.epoch == origin.snapshot_epoch:
-            for option, was in origin.asked_for.items():
-                if was and option not in asked:
-                    without = "" if option == "csv_file" else f", or --{option} '' to go on without"
-                    raise UsageError(f"this run had --{option} {was}: give it again{without}")
-            resume_exactly(checkpoint, origin, given, command_line)
-            return
-        logger.warning(
-            "'%s' is of epoch %d, and its run can go on exactly in epoch %d: resume.sh %s",
-            what, snapshot.epoch, origin.epoch, Path(prefix).name,
-        )  # fmt: skip
-    if snapshot is None:
-        latest = last_snapshot(prefix)
-        if latest is None:
-            raise UsageError(f"there is no run '{what}': no {checkpoint.path}, no {prefix}_<epoch>")
-        snapshot = load_snapshot(latest)
-    resume_from_snapshot(snapshot, given, command_line)
+    saved, snapshot = found.checkpoint, found.snapshot
+    if saved and (not named_snapshot or (snapshot and snapshot.epoch == saved.snapshot_epoch)):
+        return _plan_exactly(saved, given, found)
+    assert snapshot is not None
+    warnings = (
+        (
+            f"'{snapshot.path}' is of epoch {snapshot.epoch}, and its run can be resumed exactly "
+            f"in epoch {saved.epoch}: resume.sh {found.name}",
+        )
+        if saved
+        else ()
+    )
+    config = resolve({**found.files, **given, "start_epoch": snapshot.epoch}, snapshot.config)
+    if config.run.epochs <= snapshot.epoch:
+        raise UsageError(
+            f"'{snapshot.path}' is of epoch {snapshot.epoch} and --epochs is {config.run.epochs}: "
+            f"nothing is left to do; give more --epochs"
+        )
+    before = snapshot.epoch + 1, "train"
+    return Plan(config, exactly=False, keep_before=before, refill=True, warnings=warnings)
 
 
-def resume_exactly(
-    checkpoint: Checkpoint, origin: Origin, given: Given, command_line: list[str]
-) -> None:
-    """Go on with a training as if it had never been interrupted."""
-    config = resolve({**given, "start_epoch": origin.start_epoch}, origin.config)
+def _plan_exactly(saved: SavedRun, given: Mapping[str, Any], found: Found) -> Plan:
+    """Plan to continue from the checkpoint ``saved``."""
+    for option, was in saved.asked_for.items():
+        if was and option not in given:
+            without = "" if option == "csv_file" else f", or --{option} '' to continue without"
+            raise UsageError(f"this run had --{option} {was}: give it again{without}")
+    config = resolve({**found.files, **given, "start_epoch": saved.start_epoch}, saved.config)
     if given.get("load_experience"):
         raise UsageError(
             "--load_experience has no effect: the checkpoint holds the whole replay memory"
         )
-    if config.run.epochs < origin.epoch:
-        raise UsageError(f"the run is in epoch {origin.epoch} already: give more --epochs")
+    if config.run.epochs < saved.epoch:
+        raise UsageError(f"the run is in epoch {saved.epoch} already: give more --epochs")
     network = config.network
+    warnings: tuple[str, ...] = ()
     falls = network.learning_rate_schedule != "constant" and not network.learning_rate_decay_steps
-    if config.run.epochs != origin.config.get("epochs") and (falls or config.replay.prioritized):
-        logger.warning(
-            "what changes over the whole run now does so over %d epochs: this is not the run that "
-            "had them from the start", config.run.epochs,
-        )  # fmt: skip
-    last = origin.epoch, origin.phase
-    csv_file = Path(config.run.csv_file)
-    rows = read_csv(csv_file) if csv_file.exists() else []
-    whole = any((int(row["epoch"]), row["phase"]) == last for row in rows) and (
-        not config.run.train_steps
-        or snapshot_path(config.run.save_weights_prefix, origin.epoch).exists()
+    if config.run.epochs != saved.config.get("epochs") and (falls or config.replay.prioritized):
+        warnings = (
+            f"what changes over the whole run now does so over {config.run.epochs} epochs: this is "
+            f"not the run that had them from the start",
+        )
+    # A run may have died between its last checkpoint and what it writes at the end.
+    whole = (saved.epoch, saved.phase) in found.rows and (
+        not config.run.train_steps or saved.epoch in found.epochs
     )
-    # A run may have died between its last checkpoint and what comes out at the end.
-    if origin.finished and config.run.epochs <= origin.epoch and whole:
-        with training.alone(config):
-            keep_best(config)
+    return Plan(
+        config,
+        exactly=True,
+        keep_before=(saved.epoch + saved.refill, "train" if saved.refill else saved.phase),
+        refill=saved.refill,
+        finished=saved.finished and config.run.epochs <= saved.epoch and whole,
+        warnings=warnings,
+    )
+
+
+@ended_by_signals()
+def resume(what: str, given: Given, command_line: list[str]) -> None:
+    """Resume a training: from its checkpoint, or where there is none from a snapshot.
+
+    Args:
+        what: the name of a run, or a snapshot; then from the checkpoint if that comes after this
+            snapshot and before the next.
+        given: the options that the user gave.
+        command_line: for the record.
+    """
+    named_snapshot = what.endswith(".safetensors") or Path(what).is_file()
+    snapshot = load_snapshot(Path(what)) if named_snapshot else None
+    prefix = snapshot.prefix if snapshot else what.rstrip("/").removesuffix(".checkpoint")
+    prefix = prefix if snapshot or "/" in prefix else f"snapshots/{prefix}"
+    checkpoint = Checkpoint(Path(f"{prefix}.checkpoint"))
+    found = look(what, prefix, snapshot, checkpoint, given)
+    plan = plan_resume(named_snapshot, given, found)
+    for warning in plan.warnings:
+        logger.warning(warning)
+    if plan.finished:
+        with alone(plan.config):
+            keep_best(plan.config)
         raise UsageError(
-            f"the run of '{checkpoint.folder}' is at the end of its {origin.epoch} epochs: "
+            f"the run of '{checkpoint.folder}' is at the end of its {plan.keep_before[0]} epochs: "
             f"nothing is left to do; give more --epochs"
         )
-    require_places(config)
+    require_places(plan.config)
+    if plan.exactly:
+        resume_exactly(plan, checkpoint, found, given, command_line)
+    else:
+        resume_from_snapshot(plan, found, given, command_line)
+
+
+def look(
+    what: str, prefix: str, snapshot: Snapshot | None, checkpoint: Checkpoint, given: Given
+) -> Found:
+    """Return what is on the disk.
+
+    Args:
+        what: the user's name for the run.
+        prefix: of its snapshots.
+        snapshot: the one that the user named, or None.
+        checkpoint: of the run; it need not exist.
+        given: the options that the user gave.
+
+    Raises:
+        UsageError: there is nothing, or it is damaged.
+    """
+    saved = None
+    if checkpoint.path.exists():
+        with offering_a_way_out(checkpoint):
+            saved = read_saved_run(checkpoint)
+    elif snapshot is None:
+        latest = last_snapshot(prefix)
+        if latest is None:
+            raise UsageError(f"there is no run '{what}': no {checkpoint.path}, no {prefix}_<epoch>")
+        snapshot = load_snapshot(latest)
+    own_prefix = given.get("save_weights_prefix", prefix)
+    csv_file = given.get("csv_file", csv_of(own_prefix))
+    rows = read_csv(Path(csv_file)) if saved and Path(csv_file).is_file() else []
+    snapshots = snapshot_files(own_prefix)
+    return Found(
+        Path(prefix).name,
+        dict(save_weights_prefix=own_prefix, csv_file=csv_file),
+        saved,
+        snapshot,
+        frozenset((int(row["epoch"]), str(row["phase"])) for row in rows),
+        frozenset(epoch for path, epoch in snapshots.items() if path.suffix == ".safetensors"),
+    )
+
+
+def resume_exactly(
+    plan: Plan, checkpoint: Checkpoint, found: Found, given: Given, command_line: list[str]
+) -> None:
+    """Continue a training as if it had never been interrupted."""
+    config, saved = plan.config, found.checkpoint
+    assert saved is not None
     elsewhere = checkpoint.folder.resolve() != checkpoint_path(config).resolve()
     if elsewhere:
         require_new(config)
-    game, rom = find_snapshots_game(origin, given.get("environment", ""))
-    records = read_records(config, game, origin.config.get("random_seed"))
-    with training.alone(config), build(config, game, rom) as run:
-        with _way_out(checkpoint):
-            load_state(run, checkpoint, origin.state)
-        if elsewhere:  # leave that one
+    game, rom = find_snapshots_game(saved, given.get("environment", ""))
+    records = read_records(config, game, saved.config.get("random_seed"))
+    with alone(config), build(config, game, rom, updates=count_updates(config)) as run:
+        with offering_a_way_out(checkpoint):
+            load_run_state(checkpoint, saved.state, run.agent, run.statistics, run.callback)
+        if elsewhere:  # leave that one as it is
             checkpoint = Checkpoint(checkpoint_path(config))
         show_and_record(run)
-        miss_rows(config)
-        before = origin.epoch + origin.refill, "train" if origin.refill else origin.phase
-        outputs, _ = training.open_outputs(config, keep_before=before, drop_others=True)
+        report_missing_rows(config)
+        outputs, _ = open_outputs(config, keep_before=plan.keep_before, drop_others=True)
         write_record(config, game, rom, command_line, records)
         announce(run)
         logger.info(
-            "going on exactly, in epoch %d %s after %d steps", origin.epoch, origin.phase,
-            run.agent.rounds * run.agent.environment.num_envs,
+            "resuming exactly, in epoch %d %s after %d steps", saved.epoch, saved.phase,
+            run.agent.phase.rounds * run.agent.environment.num_envs,
         )  # fmt: skip
-        latest = last_snapshot(config.run.save_weights_prefix)
-        training.run_phases(run, checkpoint, outputs, origin.refill, latest)
+        run_with_checkpoints(run, checkpoint, outputs, saved.phase, plan.refill)
 
 
-def resume_from_snapshot(snapshot: Snapshot, given: Given, command_line: list[str]) -> None:
-    """Go on with a training at the epoch after a snapshot's, with a replay memory filled anew."""
-    path, state = snapshot.path, load_training_state(snapshot)
-    given["start_epoch"] = snapshot.epoch
-    config = resolve(given, snapshot.config)
-    if config.run.epochs <= snapshot.epoch:
-        raise UsageError(
-            f"'{path}' is of epoch {snapshot.epoch} and --epochs is {config.run.epochs}: "
-            f"nothing is left to do; give more --epochs"
-        )
-    require_places(config)
+def resume_from_snapshot(plan: Plan, found: Found, given: Given, command_line: list[str]) -> None:
+    """Continue a training at the epoch after a snapshot's, with a replay memory filled again."""
+    config, snapshot = plan.config, found.snapshot
+    assert snapshot is not None
+    state = load_training_state(snapshot)
     game, rom = find_snapshots_game(snapshot, given.get("environment", ""))
     records = read_records(config, game, snapshot.config.get("random_seed"))
-    with training.alone(config), build(config, game, rom) as run:
-        go_on(run, snapshot)
-        changed = any(changes(given, snapshot.config, o) for o in ("optimizer", "rmsprop_centered"))
-        if state is not None:
-            kept = {n: t for n, t in state.items() if not changed or n.startswith("target.")}
-            run.network.load_training_state(kept)
-        training.fill_memory(run)
+    with alone(config), build(config, game, rom, updates=count_updates(config)) as run:
+        load_snapshot_into(run, snapshot)
+        missing = load_what_was_learnt(run, snapshot, state, given)
+        fill_memory(run)
         show_and_record(run)
-        miss_rows(config)
-        outputs, total_time = training.open_outputs(
-            config, keep_before=(snapshot.epoch + 1, "train")
-        )
+        report_missing_rows(config)
+        outputs, total_time = open_outputs(config, keep_before=plan.keep_before)
         run.statistics.start_time = time.perf_counter() - total_time
         announce(run)
-        if state is None or changed:
-            why = "another optimiser" if changed else f"there is no {resume_path(path)}"
-            logger.warning("%s: the optimiser starts afresh", why)
+        if missing:
+            logger.warning("%s: the optimiser starts afresh", missing)
         set_later_aside(config)
         checkpoint = Checkpoint(checkpoint_path(config))
         if checkpoint.folder.exists():
@@ -183,24 +285,37 @@ def resume_from_snapshot(snapshot: Snapshot, given: Given, command_line: list[st
                 "a snapshot holds no games, no generators and no replay memory: refilling it with "
                 "%d steps at the current ε", config.run.random_steps,
             )  # fmt: skip
-        training.run_phases(run, checkpoint, outputs, refill=True, latest=path)
+        run_with_checkpoints(run, checkpoint, outputs, refill=True, source=snapshot.path)
 
 
-def miss_rows(config: Config) -> None:
+def load_what_was_learnt(
+    run: Run, snapshot: Snapshot, state: dict[str, Any] | None, given: Given
+) -> str:
+    """Restore target network and optimiser; return why the optimiser could not be, or nothing."""
+    if state is None:
+        return f"there is no {resume_path(snapshot.path)}"
+    changed = changes_optimizer(given, snapshot.config)
+    kept = {n: t for n, t in state.items() if not changed or n.startswith("target.")}
+    network = run.network
+    network.load_training_state(fitting_training_state(kept, network.training_state()))
+    return "another optimiser" if changed else ""
+
+
+def report_missing_rows(config: Config) -> None:
     """Say so if the rows so far are gone. What was best among them stays under another name."""
     if not Path(config.run.csv_file).exists():
-        logger.warning("there is no %s to go on with: it begins here", config.run.csv_file)
+        logger.warning("there is no %s to continue: a new one begins here", config.run.csv_file)
         if best_path(config).exists():
             logger.warning("%s is now %s", best_path(config), set_aside(best_path(config)))
 
 
 @contextlib.contextmanager
-def _way_out(checkpoint: Checkpoint) -> Iterator[None]:
+def offering_a_way_out(checkpoint: Checkpoint) -> Iterator[None]:
     """Where a checkpoint cannot be used, say what is left."""
     try:
         yield
     except UsageError as error:
         folder = checkpoint.folder
         snapshot = last_snapshot(str(folder.with_suffix("")))
-        left = f"go on from {snapshot}" if snapshot else "begin anew with train.sh --overwrite"
+        left = f"resume from {snapshot}" if snapshot else "restart with train.sh --overwrite"
         raise UsageError(f"{error}; move {folder} away to {left}") from None

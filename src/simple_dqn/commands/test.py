@@ -1,37 +1,35 @@
-"""The command test."""
+"""The command test: the score of a snapshot and the protocol it was got by."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from simple_dqn.options.resolve import resolve
-
-if TYPE_CHECKING:
-    from simple_dqn.commands.build import Run
-    from simple_dqn.storage.snapshot import Snapshot
+from simple_dqn.commands.build import Run, build
+from simple_dqn.commands.show import announce, show_and_record
+from simple_dqn.commands.snapshots import (
+    find_snapshots_game,
+    load_snapshot_into,
+    open_test_csv,
+    snapshot_config,
+)
+from simple_dqn.environments.games import find_game, noop_frames
+from simple_dqn.storage.snapshot import Snapshot
 
 Given = dict[str, Any]  # the options that the user gave
 
 
-def test(path: Path, given: Given) -> None:
+def test(snapshot: Snapshot, given: Given) -> None:
     """Test a snapshot; print mean ± standard deviation, minimum, maximum and the protocol."""
-    from simple_dqn.commands.build import announce, build, go_on, show_and_record
-    from simple_dqn.environments.games import find_game, find_snapshots_game
-    from simple_dqn.storage.run_files import open_new_csv
-    from simple_dqn.storage.snapshot import load_snapshot
-
     name = given.pop("game", None)
-    snapshot = load_snapshot(path)
-    config = resolve({**given, "num_envs": 1, "workers": 0}, snapshot.config)
+    config = snapshot_config(snapshot, given)
     if name:
         _, game, rom = find_game(name, config.environment.environment)
     else:
         game, rom = find_snapshots_game(snapshot, given.get("environment", ""))
     with build(config, game, rom, with_memory=False) as run:
-        go_on(run, snapshot)
+        load_snapshot_into(run, snapshot)
         show_and_record(run)
-        run.statistics.on_row += open_new_csv(config)
+        run.statistics.on_row += open_test_csv(config)
         announce(run)
         run.agent.test(steps=config.run.test_steps, games=config.run.test_games)
         print(report(run, snapshot))
@@ -39,8 +37,6 @@ def test(path: Path, given: Given) -> None:
 
 def report(run: Run, snapshot: Snapshot) -> str:
     """Return what a test came to: scores and the protocol they were got by."""
-    from simple_dqn.environments.games import noop_frames
-
     row, env = run.statistics.row, run.config.environment
     scores = (
         "mean {average_reward:.2f} ± {std_game_reward:.2f} (standard deviation), "

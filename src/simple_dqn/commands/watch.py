@@ -6,10 +6,18 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from simple_dqn.commands.build import Run, announce, build, go_on, show_and_record, title
-from simple_dqn.environments.games import find_game, find_snapshots_game
+from simple_dqn.commands.build import Run, build
+from simple_dqn.commands.show import announce, show_and_record, title
+from simple_dqn.commands.snapshots import (
+    ONE_GAME,
+    find_snapshots_game,
+    load_snapshot_into,
+    snapshot_config,
+    snapshot_run,
+)
+from simple_dqn.environments.games import find_game
 from simple_dqn.errors import UsageError
-from simple_dqn.options.definitions import Config
+from simple_dqn.options.definitions import SAVED_PLAY, Config
 from simple_dqn.options.presets import PLAY_DEFAULTS
 from simple_dqn.options.resolve import resolve
 from simple_dqn.storage.experience_file import save_experience
@@ -27,20 +35,20 @@ Given = dict[str, Any]  # the options that the user gave
 def play(what: str, given: Given) -> None:
     """Show a snapshot playing, or let a person play; leaving it early is no error."""
     snapshot = load_snapshot(Path(what)) if Path(what).suffix == ".safetensors" else None
-    given |= {"num_envs": 1, "workers": 0}
+    given |= ONE_GAME
     if snapshot:
         game, rom = find_snapshots_game(snapshot, given.get("environment", ""))
     else:
         given["environment"], game, rom = find_game(what, given.get("environment", "auto"))
     if not given.get("save_experience"):
-        for name in ("life_loss_terminal", "replay_size", "overwrite"):
+        for name in SAVED_PLAY:
             if name in given:
                 raise UsageError(f"--{name} has no effect without --save_experience: leave it out")
     defaults = dict(PLAY_DEFAULTS)
     if not rom or given.get("display") == "none":
         del defaults["test_frame_cap"]
     config = resolve({**defaults, **given}, snapshot.config if snapshot else None)
-    lines: list[str] = []  # what is said at the end
+    lines: list[str] = []  # printed at the end
     keeping = require_new_experience(config)
     shown = config.watch.display != "none"
     try:
@@ -74,10 +82,10 @@ def require_new_experience(config: Config) -> bool:
 
 
 def play_games(run: Run, snapshot: Snapshot | None, lines: list[str]) -> None:
-    """Play and show the games of ``play``; ``lines`` gets what is to be said at the end."""
+    """Play and show the games of ``play``; ``lines`` gets what is printed at the end."""
     config = run.config
     if snapshot:
-        go_on(run, snapshot)
+        load_snapshot_into(run, snapshot)
     display = open_display(config.watch.display, title(run))
     if display is None and not snapshot:
         raise UsageError("without a snapshot you play yourself: that needs a --display")
@@ -121,22 +129,13 @@ def keep_experience(run: Run, lines: list[str]) -> None:
     lines.append(f"{path}: {steps} steps{full}, for train.sh --load_experience")
 
 
-def record(path: Path, given: Given) -> None:
+def record(snapshot: Snapshot, given: Given) -> None:
     """Film one whole game of a snapshot, every emulator frame of it, with its sound."""
-    snapshot = load_snapshot(path)
-    game, rom = find_snapshots_game(snapshot, given.get("environment", ""))
-    config = resolve({**given, "num_envs": 1, "workers": 0}, snapshot.config)
-    target = Path(config.watch.video_file or f"videos/{path.stem}.mp4")
-    if target.suffix != ".mp4":
-        raise UsageError(f"--video_file '{target}' is no name for a video: let it end in .mp4")
-    for file in (target, target.with_suffix(".gif"))[: 1 + config.watch.gif]:
-        if file.is_dir():
-            raise UsageError(f"'{file}' is a folder: give another --video_file")
-        if file.exists() and not config.run.overwrite:
-            raise UsageError(f"'{file}' exists: give another --video_file, or --overwrite")
-    require_writable(target.parent, "video_file")
-    with build(config, game, rom, with_memory=False, with_tests=False, shown=True) as run:
-        go_on(run, snapshot)
+    config = snapshot_config(snapshot, given)
+    target = Path(config.watch.video_file or f"videos/{snapshot.path.stem}.mp4")
+    require_new_video(config, target)
+    chosen = given.get("environment", "")
+    with snapshot_run(snapshot, config, chosen, with_tests=False, shown=True) as run:
         show_and_record(run)
         environment = run.environment
         names = environment.action_meanings if config.watch.q_values else None
@@ -156,3 +155,15 @@ def record(path: Path, given: Given) -> None:
             run.agent.play(1)
         score, seconds = run.statistics.row["average_reward"], video.frames / rate
         print(f"{target}: {video.frames} frames, {seconds:.1f} s, score {score:g}")
+
+
+def require_new_video(config: Config, target: Path) -> None:
+    """Raise UsageError unless the video, and the GIF if there is one, can be written."""
+    if target.suffix != ".mp4":
+        raise UsageError(f"--video_file '{target}' is no name for a video: let it end in .mp4")
+    for file in (target, target.with_suffix(".gif"))[: 1 + config.watch.gif]:
+        if file.is_dir():
+            raise UsageError(f"'{file}' is a folder: give another --video_file")
+        if file.exists() and not config.run.overwrite:
+            raise UsageError(f"'{file}' exists: give another --video_file, or --overwrite")
+    require_writable(target.parent, "video_file")

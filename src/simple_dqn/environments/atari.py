@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from simple_dqn.environment import Environment, Step, lane_seeds
 from simple_dqn.errors import UsageError
-from simple_dqn.state import State, fill, generator_state, listed, load_generator_state, typed
+from simple_dqn.storage.states import conform
 
 ALEInterface.setLoggerMode(LoggerMode.Error)  # no banner on every start
 cv2.setNumThreads(1)  # one screen is too little work to share out
@@ -40,9 +40,9 @@ class ALEEnvironment(Environment):
       3. luma, RGB to grey
       4. resize to ``screen_height`` x ``screen_width``
     and about episodes:
-      5. losing a life is a terminal in training; the game goes on at the next ``restart``
+      5. losing a life is a terminal in training; the game continues at the next ``restart``
       6. every restart plays a random number of no-op frames, the only source of randomness in an
-         otherwise deterministic console; their rewards belong to nobody and are dropped
+         otherwise deterministic console; their rewards are dropped
       7. a test game is truncated after ``test_frame_cap`` frames
 
     Args:
@@ -114,13 +114,7 @@ class ALEEnvironment(Environment):
             ale.setBool("color_averaging", color_averaging)
             ale.setBool("sound_obs", audible and lane == 0)
             ale.loadROM(str(rom))
-            if game_mode >= 0:
-                _check_switch(ale.getAvailableModes(), game_mode, "game_mode", rom.stem)
-                ale.setMode(game_mode)
-            if game_difficulty >= 0:
-                available = ale.getAvailableDifficulties()
-                _check_switch(available, game_difficulty, "game_difficulty", rom.stem)
-                ale.setDifficulty(game_difficulty)
+            _set_switches(ale, rom.stem, game_mode, game_difficulty)
             ale.reset_game()
             self.games.append(ale)
 
@@ -138,7 +132,7 @@ class ALEEnvironment(Environment):
         self.last = np.zeros((num_envs, *self.observation_shape), np.uint8)
 
     def restart(self, lanes: NDArray[np.intp] | None = None) -> NDArray[np.uint8]:
-        """See Environment. After a lost life the game goes on; else a new one begins."""
+        """See Environment. After a lost life the game continues; else a new one begins."""
         everywhere = lanes is None
         for lane in range(self.num_envs) if lanes is None else lanes:
             ale = self.games[lane]
@@ -187,12 +181,12 @@ class ALEEnvironment(Environment):
             self.last[lane] = self._observe(lane)
         return Step(self.last.copy(), rewards, terminals, truncateds, game_overs)
 
-    def state_dict(self) -> State:
+    def state_dict(self) -> dict[str, Any]:
         """See Environment."""
         lanes = [
             dict(
                 emulator=np.frombuffer(ale.cloneState(include_rng=True).serialize(), np.uint8),
-                generator=generator_state(self.rngs[lane]),
+                generator=self.rngs[lane].bit_generator.state,
                 frames=self.frames[lane].copy(),
                 newest=self.newest[lane],
                 emulated=self.emulated[lane].value,
@@ -203,25 +197,27 @@ class ALEEnvironment(Environment):
         ]
         return dict(lanes=lanes, observations=self.last.copy())
 
-    def load_state_dict(self, state: State) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """See Environment."""
-        for lane, own in enumerate(listed(state["lanes"], dict, self.num_envs)):
+        own = self.state_dict()
+        for lane in own["lanes"]:
+            lane["emulator"] = np.zeros(0, np.uint8)  # of any length
+        state = conform(state, own)
+        for lane, saved in enumerate(state["lanes"]):
             try:
-                self.games[lane].restoreState(
-                    ALEState(typed(own["emulator"], np.ndarray).tobytes())
-                )
+                self.games[lane].restoreState(ALEState(saved["emulator"].tobytes()))
             except SystemError:  # what ale-py makes of an exception in the emulator
                 raise ValueError("no state of the emulator") from None
-            load_generator_state(self.rngs[lane], own["generator"])
-            fill(self.frames[lane], own["frames"])
-            self.newest[lane] = typed(own["newest"], int) & 1
-            self.emulated[lane] = Action(own["emulated"])
-            self.lives[lane] = typed(own["lives"], int)
-            self.waiting[lane] = typed(own["waiting"], bool)
-        fill(self.last, state["observations"])
+            self.rngs[lane].bit_generator.state = saved["generator"]
+            self.frames[lane] = saved["frames"]
+            self.newest[lane] = saved["newest"] & 1
+            self.emulated[lane] = Action(saved["emulated"])
+            self.lives[lane] = saved["lives"]
+            self.waiting[lane] = saved["waiting"]
+        self.last[...] = state["observations"]
 
     def _emulate(self, lane: int, action: Action) -> int:
-        """Emulate one frame and return its reward; tell the listeners."""
+        """Emulate one frame and return its reward; notify the listeners."""
         sticky = self.repeat_action_probability
         if sticky and self.rngs[lane].random() < sticky:
             action = self.emulated[lane]
@@ -249,7 +245,7 @@ class ALEEnvironment(Environment):
         )
 
     def _grab(self, lane: int) -> None:
-        """Keep the frame that the emulator shows now, in the place of the older one."""
+        """Keep the current frame of the emulator instead of the older one."""
         self.newest[lane] ^= 1
         self.games[lane].getScreenRGB(self.frames[lane, self.newest[lane]])
 
@@ -264,6 +260,20 @@ class ALEEnvironment(Environment):
     def close(self) -> None:
         """Let the emulators go."""
         self.games.clear()
+
+
+def _set_switches(ale: ALEInterface, game: str, mode: int, difficulty: int) -> None:
+    """Set the console's switches; -1 leaves one as it is.
+
+    Raises:
+        UsageError: the game has no such mode or difficulty.
+    """
+    if mode >= 0:
+        _check_switch(ale.getAvailableModes(), mode, "game_mode", game)
+        ale.setMode(mode)
+    if difficulty >= 0:
+        _check_switch(ale.getAvailableDifficulties(), difficulty, "game_difficulty", game)
+        ale.setDifficulty(difficulty)
 
 
 def _check_switch(available: list[int], value: int, name: str, game: str) -> None:

@@ -20,8 +20,8 @@ from simple_dqn.environment import Environment
 from simple_dqn.environments.atari import ALEEnvironment
 from simple_dqn.errors import UsageError
 from simple_dqn.options import custom_classes as user_classes
-from simple_dqn.options.definitions import Config, EnvironmentOptions
-from simple_dqn.storage.snapshot import Saved
+from simple_dqn.options.definitions import Config
+from simple_dqn.options.environment_options import EnvironmentOptions
 
 ALEInterface.setLoggerMode(LoggerMode.Error)
 
@@ -72,37 +72,6 @@ def find_preset(kind: str, game: str) -> str:
     environment = make_environment(Config(options), game, None, 1, np.random.SeedSequence(0))
     environment.close()
     return "nature" if environment.observation_dtype == np.uint8 else "vector"
-
-
-def find_snapshots_game(snapshot: Saved, environment: str = "") -> tuple[str, Path | None]:
-    """Return (game, ROM) of a snapshot or checkpoint: from roms/, else what ale-py ships.
-
-    Args:
-        snapshot: it may come from anybody, so it alone does not decide which modules run.
-        environment: what the user gave as ``--environment``.
-
-    Raises:
-        UsageError: there is no such game here, or its code needs the user's consent.
-    """
-    own = str(snapshot.config.get("environment"))
-    if environment not in ("", own):
-        raise UsageError(f"'{snapshot.path}' was trained with --environment {own}: leave it out")
-    if ":" in own and not environment:
-        raise UsageError(
-            f"'{snapshot.path}' was trained on an environment of somebody's own: "
-            f"--environment {own} runs the code of that name here"
-        )
-    if ":" in own:
-        return snapshot.game, None
-    if own == "gym":
-        module = snapshot.game.rpartition(":")[0]
-        if module and environment != "gym":
-            raise UsageError(
-                f"'{snapshot.path}' was trained on '{snapshot.game}': --environment gym imports "
-                f"the module {module} for it"
-            )
-        return snapshot.game, None
-    return find_rom(f"roms/{snapshot.game}.bin")
 
 
 def make_environment(

@@ -16,18 +16,10 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers import FilterObservation, FlattenObservation, TransformObservation
 from numpy.typing import NDArray
 
-from simple_dqn.environment import Environment, Step, lane_seeds
+from simple_dqn.environment import Environment, NotRepeatableError, Step, lane_seeds
 from simple_dqn.environments.atari import shrink
 from simple_dqn.errors import UsageError
-from simple_dqn.state import (
-    NotRepeatableError,
-    State,
-    fill,
-    generator_state,
-    listed,
-    load_generator_state,
-    typed,
-)
+from simple_dqn.storage.states import conform, typed
 
 gymnasium.register_envs(ale_py)  # the ids ALE/...
 gymnasium.logger.min_level = gymnasium.logger.ERROR  # its warnings are for an environment's author
@@ -158,12 +150,12 @@ class GymEnvironment(Environment):
         if not keep:
             self._observe(observations, chosen)
 
-    def _generator(self, lane: int) -> State | None:
+    def _generator(self, lane: int) -> dict[str, Any] | None:
         """Return the state of the generator that a lane's game draws from; None if it is hidden."""
         rng = self.games.envs[lane].unwrapped.np_random
-        return generator_state(rng) if isinstance(rng, np.random.Generator) else None
+        return dict(rng.bit_generator.state) if isinstance(rng, np.random.Generator) else None
 
-    def state_dict(self) -> State | None:
+    def state_dict(self) -> dict[str, Any] | None:
         """See Environment. Gymnasium's games cannot be saved, but played again from their reset."""
         if None in self.origins:
             return None
@@ -178,18 +170,19 @@ class GymEnvironment(Environment):
         ]
         return dict(lanes=lanes, observations=self.last.copy())
 
-    def load_state_dict(self, state: State) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """See Environment: play again what was played, and compare what it comes to."""
-        lanes = listed(state["lanes"], dict, self.num_envs)
+        empty = dict(origin=None, done=np.zeros(0, np.int64), waiting=False, ended=False)
+        state = conform(state, dict(lanes=[empty] * self.num_envs, observations=self.last))
         self._reset(np.ones(self.num_envs, np.bool_))  # only then there are generators
-        for lane, own in enumerate(lanes):
+        for lane, own in enumerate(state["lanes"]):
             game, origin = self.games.envs[lane], own["origin"]
-            actions = typed(own["done"], np.ndarray).tolist()
+            actions = own["done"].tolist()
             if not set(actions) <= set(range(len(self.action_meanings))):
                 raise ValueError("no such action")
             with self._blaming("reset"):
                 if isinstance(origin, dict):
-                    load_generator_state(game.unwrapped.np_random, origin)
+                    game.unwrapped.np_random.bit_generator.state = origin
                     observation, _ = game.reset()
                 else:
                     observation, _ = game.reset(seed=typed(origin, int))
@@ -197,14 +190,14 @@ class GymEnvironment(Environment):
                 for action in actions:
                     observation, *_ = game.step(action + self.first_action)
             self.origins[lane], self.done[lane] = origin, actions
-            self.waiting[lane] = typed(own["waiting"], bool)
-            self.ended[lane] = typed(own["ended"], bool)
+            self.waiting[lane] = own["waiting"]
+            self.ended[lane] = own["ended"]
             if not self.waiting[lane]:
                 every = np.broadcast_to(observation, (self.num_envs, *np.shape(observation)))
                 self._observe(every, np.arange(self.num_envs) == lane)
                 if not np.array_equal(self.last[lane], state["observations"][lane]):
                     raise NotRepeatableError(f"'{self.env_id}' does not repeat its games")
-        fill(self.last, state["observations"])
+        self.last[...] = state["observations"]
 
     def _observe(self, observations: NDArray[Any], lanes: NDArray[np.bool_]) -> None:
         """Turn what Gymnasium shows in some lanes into our observations."""

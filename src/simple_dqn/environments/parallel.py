@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from simple_dqn.environment import Environment, Policy, Step, lane_seeds
+from simple_dqn.environment import Environment, NotRepeatableError, Step, lane_seeds
 from simple_dqn.errors import UsageError
-from simple_dqn.state import NotRepeatableError, State, fill, listed
+from simple_dqn.storage.states import conform
 
 Make = Callable[[np.random.SeedSequence], Environment]
 
@@ -108,46 +108,55 @@ class ParallelEnvironment(Environment):
         for worker, own in enumerate(self.lanes):
             chosen = own if lanes is None else np.intersect1d(own, lanes)
             if len(chosen):
-                self._tell(worker, "restart", chosen, lanes is None)
+                self._ask(worker, "restart", chosen, lanes is None)
                 asked.append(worker)
         self._wait(asked)
         return self.observations.copy() if lanes is None else self.observations[lanes]
 
-    def follow(self, policy: Policy) -> tuple[NDArray[np.int64], Step]:
-        """See Environment: the games of one process go on while the next one's lanes choose."""
-        actions = np.empty(self.num_envs, np.int64)
-        for worker, own in enumerate(self.lanes):
-            lanes = slice(own[0], own[-1] + 1)
-            actions[lanes] = policy(lanes)
-            self._tell(worker, "act", actions[lanes])
+    @property
+    def groups(self) -> Sequence[slice]:
+        """See Environment: the lanes of each process."""
+        return [slice(int(own[0]), int(own[-1]) + 1) for own in self.lanes]
+
+    def send(self, lanes: slice, actions: NDArray[np.int64]) -> None:
+        """See Environment."""
+        for worker, group in enumerate(self.groups):
+            if lanes.start <= group.start < lanes.stop:
+                own = actions[group.start - lanes.start : group.stop - lanes.start]
+                self._ask(worker, "act", own)
+
+    def receive(self) -> Step:
+        """See Environment."""
         self._wait(range(len(self.lanes)))
-        return actions, Step(self.observations.copy(), self.rewards.copy(), *self.flags.copy())
+        return Step(self.observations.copy(), self.rewards.copy(), *self.flags.copy())
 
     def act(self, actions: NDArray[np.integer[Any]]) -> Step:
         """See Environment."""
-        return self.follow(lambda lanes: np.asarray(actions[lanes], np.int64))[1]
+        self.send(slice(0, self.num_envs), np.asarray(actions, np.int64))
+        return self.receive()
 
-    def state_dict(self) -> State | None:
+    def state_dict(self) -> dict[str, Any] | None:
         """See Environment."""
         if not self.processes:  # nobody has played: new ones begin as these would
             return None
         everyone = range(len(self.lanes))
         for worker in everyone:
-            self._tell(worker, "state_dict")
+            self._ask(worker, "state_dict")
         lanes = [state for states in self._wait(everyone) for state in states]
         return None if None in lanes else dict(lanes=lanes, observations=self.observations.copy())
 
-    def load_state_dict(self, state: State) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """See Environment."""
         if not self.processes:
             self._start()
-        lanes = listed(state["lanes"], dict, self.num_envs)
-        fill(self.observations, state["observations"])
+        own_state = dict(lanes=[None] * self.num_envs, observations=self.observations)
+        state = conform(state, own_state)
+        self.observations[...] = state["observations"]
         for worker, own in enumerate(self.lanes):
-            self._tell(worker, "load_state_dict", [lanes[lane] for lane in own])
+            self._ask(worker, "load_state_dict", [state["lanes"][lane] for lane in own])
         self._wait(range(len(self.lanes)))
 
-    def _tell(self, worker: int, task: str, *arguments: Any) -> None:
+    def _ask(self, worker: int, task: str, *arguments: Any) -> None:
         """Have a worker do a task, see ``_Worker``."""
         try:
             self.connections[worker].send((self.training, self.remembered, task, arguments))
@@ -251,12 +260,12 @@ class _Worker:
             game = self.games[lane]
             self.observations[lane] = game.restart(None if new else np.zeros(1, np.intp))[0]
 
-    def state_dict(self) -> list[State | None]:
+    def state_dict(self) -> list[dict[str, Any] | None]:
         """Return the state of each lane."""
         states = [game.state_dict() for game in self.games.values()]
         return [state and state["lanes"][0] for state in states]
 
-    def load_state_dict(self, states: list[State]) -> None:
+    def load_state_dict(self, states: list[dict[str, Any]]) -> None:
         """Take in the state of each lane."""
         for (lane, game), state in zip(self.games.items(), states, strict=True):
             observations = self.observations[lane : lane + 1]

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from simple_dqn.networks.acceleration import Compiled
+
 
 class RMSProp(torch.optim.Optimizer):
     """RMSProp with ε inside the root (Graves 2013, eq. 38-40; DeepMind's NeuralQLearner.lua).
@@ -29,19 +31,22 @@ class RMSProp(torch.optim.Optimizer):
         decay_rate: ρ.
         epsilon: ε.
         centered: which of the two.
+        compile: compile the update, see ``acceleration.Compiled``; a schedule then moves a tensor.
     """
 
     def __init__(
         self,
         params: Iterable[Tensor],
-        lr: float,
+        lr: float | Tensor,
         decay_rate: float,
         epsilon: float,
         centered: bool,
+        compile: bool = False,
     ) -> None:
-        super().__init__(params, {"lr": lr})
+        super().__init__(params, {"lr": torch.tensor(lr) if compile else lr})
         self.decay_rate, self.epsilon = decay_rate, epsilon
-        self.update: Callable[..., None] = update_centered if centered else update_uncentered
+        update: Callable[..., None] = update_centered if centered else update_uncentered
+        self.update = Compiled(update) if compile else update
         self.slots = ("square_avg", "grad_avg") if centered else ("square_avg",)
         for group in self.param_groups:
             for param in group["params"]:
@@ -65,7 +70,7 @@ def update_centered(
     params: Tensors, grads: Tensors, squares: Tensors, means: Tensors,
     lr: float | Tensor, decay_rate: float, epsilon: float,
 ) -> None:  # fmt: skip
-    """Do the centred update in place; ``acceleration`` compiles it."""
+    """Do the centred update in place."""
     torch._foreach_mul_(squares, decay_rate)
     torch._foreach_addcmul_(squares, grads, grads, 1 - decay_rate)
     torch._foreach_lerp_(means, grads, 1 - decay_rate)
@@ -80,7 +85,7 @@ def update_uncentered(
     params: Tensors, grads: Tensors, squares: Tensors,
     lr: float | Tensor, decay_rate: float, epsilon: float,
 ) -> None:  # fmt: skip
-    """Do the uncentred update in place; ``acceleration`` compiles it."""
+    """Do the uncentred update in place."""
     torch._foreach_mul_(squares, decay_rate)
     torch._foreach_addcmul_(squares, grads, grads, 1 - decay_rate)
     roots = torch._foreach_add(squares, epsilon)

@@ -1,4 +1,4 @@
-"""The options: what there is, the presets, the command line, and the checks of what was given.
+"""The options: their declarations, the presets, the command line, and the checks of values.
 
 Imports nothing of the package but ``errors``.
 """

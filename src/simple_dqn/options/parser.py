@@ -1,48 +1,52 @@
-"""The command line, made from the options of ``config.py``: nothing is declared twice."""
+"""The command line, built from the declarations of the options."""
 
 from __future__ import annotations
 
 import argparse
 import difflib
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import Field
 from typing import Any, NoReturn
 
 from simple_dqn import __version__
 from simple_dqn.errors import UsageError
-from simple_dqn.options.definitions import PATHS, PLACES, PROFILE, Config, options
+from simple_dqn.options.definitions import PLACES, groups, options
+from simple_dqn.options.option import PATHS, PROFILE, number_text
 from simple_dqn.options.presets import PLAY_DEFAULTS, PROFILE_DEFAULTS
 
-# command -> (positional arguments, what it does)
 GAME = ("game", "ROM file, name of an Atari game, or Gymnasium id (module:id of a package)")
 SNAPSHOT = ("snapshot", "snapshots/<game>[_<label>]_<epoch>.safetensors")
-RUN = ("run", "<game>[_<label>], or one of its snapshots to go on from there")
+RUN = ("run", "<game>[_<label>], or one of its snapshots to resume from")
 PLAYED = ("snapshot_or_game", "snapshots/<game>[_<label>]_<epoch>.safetensors; or a ROM file or "
-          "the name of a game, to play yourself")  # fmt: skip
+          "the name of a game, to play it yourself")  # fmt: skip
 CSVS = ("csvs", "results/<game>[_<label>].csv, one or more")
+# command -> ((name, help) of each positional argument, what the command does)
 COMMANDS: dict[str, tuple[tuple[tuple[str, str], ...], str]] = {
     "train": (
         (
-            ("game", f"{GAME[1]}; left out with --from"),
-            ("label", "name for this run, if there are several of a game"),
+            ("game", f"{GAME[1]}; omitted with --from"),
+            ("label", "name of this run, to distinguish several runs of a game"),
         ),
-        "train on a game: results/<game>[_<label>].csv and a snapshot an epoch",
+        "train on a game: results/<game>[_<label>].csv and a snapshot per epoch",
     ),
-    "resume": ((RUN,), "go on with a training, exactly where it was left"),
-    "test": ((SNAPSHOT,), "test a snapshot: mean score and the protocol it was got by"),
+    "resume": ((RUN,), "resume a training run exactly where it stopped"),
+    "test": ((SNAPSHOT,), "test a snapshot: its mean score and the protocol of the test"),
     "play": ((PLAYED,), "watch a snapshot play, or take over the keyboard"),
-    "record": ((SNAPSHOT,), "film a game of a snapshot: videos/<game>[_<label>]_<epoch>.mp4"),
+    "record": (
+        (SNAPSHOT,),
+        "record a video of a snapshot playing: videos/<game>[_<label>]_<epoch>.mp4",
+    ),
     "plot": ((CSVS,), "plot the statistics of one or more runs: results/<game>[_<label>].png"),
     "visualize": (
         (SNAPSHOT,),
-        "show what excites the filters: results/<game>[_<label>]_<epoch>.html",
+        "show what activates the filters: results/<game>[_<label>]_<epoch>.html",
     ),
-    "profile_train": ((GAME,), "show where the time of training goes"),
-    "profile_test": ((GAME,), "show where the time of testing goes"),
-    "profile_random": ((GAME,), "show where the time of random play goes"),
+    "profile_train": ((GAME,), "show where training spends its time"),
+    "profile_test": ((GAME,), "show where testing spends its time"),
+    "profile_random": ((GAME,), "show where random play spends its time"),
 }
 OPTIONAL = {"label"}
-FROM = "from_record"  # what --from is called, as Python has taken that name
+FROM = "from_record"  # the key of --from; 'from' is a keyword of Python
 SEVERAL = {"csvs"}
 
 TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
@@ -53,7 +57,7 @@ class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are UsageErrors: one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise the message as a UsageError, with near names for an unknown option."""
+        """Raise the message as a UsageError, with similar names for an unknown option."""
         if message.startswith("unrecognized arguments: "):
             unknown = (message.removeprefix("unrecognized arguments: ").split() or [""])[0]
             known = [s for action in self._actions for s in action.option_strings]
@@ -62,7 +66,7 @@ class Parser(argparse.ArgumentParser):
             if unknown[2:] in {
                 action.dest for action in self._actions if not action.option_strings
             }:
-                message += f": {unknown[2:]} is given by its place, without --"
+                message += f": {unknown[2:]} is a positional argument, without --"
             elif near:
                 message += f": did you mean {' or '.join(near)}?"
         raise UsageError(f"{message} (see {self.prog} --help)")
@@ -83,7 +87,7 @@ def parse(command: str, arguments: Sequence[str]) -> tuple[dict[str, Any], dict[
     """Parse the arguments of a command.
 
     Returns:
-        (positional arguments, the options that were given): nothing is filled in.
+        (positional arguments, given options): options that are not given are absent.
 
     Raises:
         UsageError: an argument is unknown, missing or of the wrong type.
@@ -100,7 +104,7 @@ def parse(command: str, arguments: Sequence[str]) -> tuple[dict[str, Any], dict[
 
 def make_parser(command: str) -> Parser:
     """Return the parser of a command: its positional arguments and the options that it takes."""
-    positionals, description = COMMANDS[command]
+    description = COMMANDS[command][1]
     parser = Parser(
         prog=f"simple-dqn {command}",
         description=description[0].upper() + description[1:] + ".",
@@ -109,61 +113,72 @@ def make_parser(command: str) -> Parser:
         argument_default=argparse.SUPPRESS,
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=30, width=100),
     )
-    # A usage line of 60 options would push what matters off the screen.
-    words = (
-        f"[{name.upper()}]" if name in OPTIONAL
-        else f"{name.upper()[:-1]}..." if name in SEVERAL
-        else name.upper()
-        for name, _ in positionals
-    )  # fmt: skip
-    parser.usage = f"{parser.prog} {' '.join(words)} [options]"
-    for name, help in positionals:
-        optional = name in OPTIONAL or command == "train"
-        nargs = "?" if optional else "+" if name in SEVERAL else None
-        parser.add_argument(name, metavar=name.upper(), help=help, nargs=nargs, default=None)
+    _add_positionals(parser, command)
     if command == "train":
         parser.add_argument(
             "--from", dest=FROM, metavar="FILE",
             help="results/<name>.json: repeat that run; a label and other options may be given",
         )  # fmt: skip
     if command == "test":
-        parser.add_argument("--game", metavar="TEXT", help="another ROM than the snapshot's own")
+        parser.add_argument("--game", metavar="TEXT", help="a ROM other than the snapshot's")
 
-    titles = {
-        group.name: (type(group.default).__doc__ or "").partition(".")[0]
-        for group in fields(Config)
+    sections = {
+        name: parser.add_argument_group((group.__doc__ or "").partition(".")[0])
+        for name, group in groups().items()
     }
-    groups = {name: parser.add_argument_group(title) for name, title in titles.items()}
-    of_snapshot = command not in ("train", "plot", *PROFILE)
     for group, field, kind in options():
         meta = field.metadata
         if command not in meta["commands"]:
             continue
-        default = PROFILE_DEFAULTS.get(command, {}).get(field.name, field.default)
-        if kind is bool:
-            default = str(default).lower()
-        elif kind is float:
-            default = f"{default:g}"
-        unit = f" {meta['unit']}" if meta["unit"] else ""
-        if command == "play" and field.name in PLAY_DEFAULTS:
-            shown = f" (default: {PLAY_DEFAULTS[field.name]}{unit})"
-        elif of_snapshot and "train" in meta["commands"] and field.name not in PLACES:
-            shown = " (default: the snapshot's)"
-        else:
-            shown = f" (default: {default}{unit})" if default not in ("", ()) else ""
         several: dict[str, Any] = {"nargs": "+", "action": "extend"} if kind == PATHS else {}
-        groups[group].add_argument(
+        sections[group].add_argument(
             f"--{field.name}",
             type=_boolean if kind is bool else str if kind == PATHS else kind,
             **several,
             metavar="|".join(meta["choices"]) or METAVARS[kind],
-            help=(meta["help"] + shown).replace("%", "%%"),
+            help=(meta["help"] + _default(command, field)).replace("%", "%%"),
         )
     return parser
 
 
+def _add_positionals(parser: Parser, command: str) -> None:
+    """Add the positional arguments of a command, and a usage line that names only them.
+
+    The usual usage line, with 60 options, would push the help texts off the screen.
+    """
+    words = []
+    for name, help in COMMANDS[command][0]:
+        optional = name in OPTIONAL or command == "train"
+        nargs = "?" if optional else "+" if name in SEVERAL else None
+        parser.add_argument(name, metavar=name.upper(), help=help, nargs=nargs, default=None)
+        word = name.upper()
+        words.append(
+            f"[{word}]" if name in OPTIONAL else f"{word[:-1]}..." if name in SEVERAL else word
+        )
+    parser.usage = f"{parser.prog} {' '.join(words)} [options]"
+
+
+def _default(command: str, field: Field[Any]) -> str:
+    """Return what the help of a command says about the default of an option, or nothing."""
+    meta, default = field.metadata, field.default
+    of_snapshot = command not in ("train", "plot", *PROFILE)
+    if command == "play" and field.name in PLAY_DEFAULTS:
+        default = PLAY_DEFAULTS[field.name]
+    elif of_snapshot and "train" in meta["commands"] and field.name not in PLACES:
+        return " (default: the snapshot's)"
+    else:
+        default = PROFILE_DEFAULTS.get(command, {}).get(field.name, default)
+    if default in ("", (), None):
+        return ""
+    if isinstance(default, bool):
+        text = str(default).lower()
+    else:
+        text = number_text(default) if isinstance(default, float) else str(default)
+    return f" (default: {text}{' ' if meta['unit'] else ''}{meta['unit']})"
+
+
 def _underscored(argument: str) -> str:
-    """Return ``--train-steps=5`` as ``--train_steps=5``; leave what is no option alone."""
+    """Return ``--train-steps=5`` as ``--train_steps=5``, and anything but an option unchanged."""
     if not argument.startswith("--"):
         return argument
     name, equals, value = argument.partition("=")
@@ -171,10 +186,10 @@ def _underscored(argument: str) -> str:
 
 
 def _joined(arguments: list[str]) -> list[str]:
-    """Join options to values that argparse would take for something else.
+    """Join options with values that argparse would misread.
 
-    A truth value may be left out, ``--batch_norm`` for ``--batch_norm true``, also before a
-    positional argument; and a negative number such as ``-1e3`` is no option.
+    A truth value may be omitted, ``--batch_norm`` for ``--batch_norm true``, even before a
+    positional argument; and a negative number such as ``-1e3`` is not an option.
     """
     flags = {f"--{field.name}" for _, field, kind in options() if kind is bool}
     joined: list[str] = []
@@ -192,7 +207,7 @@ def _joined(arguments: list[str]) -> list[str]:
 
 
 def _is_negative(text: str) -> bool:
-    """Whether ``text`` is a negative number."""
+    """Return whether ``text`` is a negative number."""
     try:
         return text.startswith("-") and float(text) == float(text)
     except ValueError:
@@ -204,4 +219,4 @@ def _boolean(text: str) -> bool:
     try:
         return TRUTH[text.lower()]
     except KeyError:
-        raise argparse.ArgumentTypeError(f"takes true or false, not '{text}'") from None
+        raise argparse.ArgumentTypeError(f"must be true or false, not '{text}'") from None

@@ -1,10 +1,10 @@
-"""Presets: what each sets in the place of the defaults of ``config``."""
+"""Presets: the options that each sets to other values than their defaults."""
 
 from __future__ import annotations
 
 from typing import Any
 
-# What each preset changes against the defaults; docs/faithfulness.md compares the first two.
+# docs/faithfulness.md compares the first two.
 PRESETS: dict[str, dict[str, Any]] = {
     "nature": {},
     "simple_dqn": dict(
@@ -17,9 +17,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         weight_init="xavier",
         conv1_padding=0,
     ),
-    # Hessel et al. 2018, table 1, but for quantiles (Dabney et al. 2018, QR-DQN-1) in the place of
-    # C51's fixed values. Frames are steps here: 20k and 8k for its 80k and 32k. The ε of tests is
-    # Dopamine's.
+    # Hessel et al. 2018, table 1, but with quantiles (Dabney et al. 2018, QR-DQN-1) instead of
+    # C51's fixed support. Its counts of frames are steps here: 80k and 32k frames are 20k and 8k
+    # steps. The ε of tests is Dopamine's.
     "rainbow": dict(
         double_q=True,
         dueling=True,
@@ -39,8 +39,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         target_steps=8_000,
     ),
     # The best score in an hour or two on two cores; docs/performance.md has the experiments. Half
-    # the filters are a third of the arithmetic; the dueling head with returns of five steps learns
-    # from half as many samples.
+    # the filters take a third of the arithmetic; the dueling head and 5-step returns need half as
+    # many samples.
     "fast": dict(
         num_envs=8,
         filters=16,
@@ -62,8 +62,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         test_steps=10_000,
         epochs=16,
     ),
-    # A small network and a short run. Found on CartPole: returns of 20 steps made the difference,
-    # then γ .995 and a batch of 128. A second thread only costs with networks as small as this.
+    # A small network and a short run, tuned on CartPole: 20-step returns helped most, then
+    # γ = 0.995 and a batch size of 128. A second thread slows down so small a network.
     "vector": dict(
         history_length=1,
         hidden_layers=2,
@@ -91,7 +91,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         epochs=4,
         threads=1,
     ),
-    # The table of docs/algorithm.md: one linear layer, one-hot states, each step learnt once.
+    # The table of docs/algorithm.md: one linear layer on one-hot states, one update per step.
     "tabular": dict(
         history_length=1,
         hidden_layers=0,
@@ -118,7 +118,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     ),
 }
 
-# A profile is of a short phase.
+# A profile covers a short phase.
 PROFILE_DEFAULTS: dict[str, dict[str, Any]] = {
     "profile_train": dict(
         replay_size=100_000, random_steps=1_000, train_steps=2_000, random_seed=0
@@ -127,6 +127,6 @@ PROFILE_DEFAULTS: dict[str, dict[str, Any]] = {
     "profile_random": dict(replay_size=100_000, random_steps=10_000, random_seed=0),
 }
 
-# Nobody is sent away after five minutes; what is kept of an Atari game is nearly two hours; no two
-# games are alike, whatever seed the network has learnt with.
+# Games are not cut off after five minutes, the replay memory holds nearly two hours of an Atari
+# game, and games differ from one another, whatever the seed of the training.
 PLAY_DEFAULTS: dict[str, Any] = dict(test_frame_cap=0, replay_size=100_000, random_seed=-1)

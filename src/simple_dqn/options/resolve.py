@@ -1,4 +1,4 @@
-"""From the options that a user gave to the whole configuration of a run, checked."""
+"""From the given options to the complete configuration of a run, checked."""
 
 from __future__ import annotations
 
@@ -6,51 +6,54 @@ import difflib
 import math
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from typing import Any
 
 from simple_dqn.errors import UsageError
-from simple_dqn.options.definitions import (
-    DEEPMIND_EPSILON,
-    OPTIMIZER_EPSILON,
-    PATHS,
-    Config,
-    options,
-)
+from simple_dqn.options.definitions import Config, groups, options
+from simple_dqn.options.option import PATHS, number_text
 from simple_dqn.options.presets import PRESETS
+
+# The ε that --optimizer_epsilon 0 stands for.
+OPTIMIZER_EPSILON = {"rmsprop": 1e-6, "adam": 1e-8, "adadelta": 1e-6, "sgd": 0.0}
+DEEPMIND_EPSILON = 0.01  # of centred rmsprop
 
 
 def resolve(given: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> Config:
     """Return the configuration for the options ``given`` on top of ``base`` or of the preset.
 
-    A seed of -1 becomes a fresh one, an optimiser's ε of 0 its own.
+    A seed of -1 is replaced by a new one, an optimiser's ε of 0 by its usual value.
 
     Args:
-        given: what the user set, {option: value}.
-        base: all options of the run to go on from (a snapshot's), or None for a new run.
+        given: the options that the user set, {option: value}.
+        base: the options of the run to continue from (a snapshot's), or None for a new run.
 
     Raises:
-        UsageError: an unknown option, a wrong type, a value out of range, a clash of two.
+        UsageError: an option is unknown, has the wrong type or is out of range, or two options
+            contradict each other.
     """
     check(base or {})
     check(given)
-    known = {f.name: (group, f, hint) for group, f, hint in options()}
-    values: dict[str, Any] = {name: f.default for name, (_, f, _) in known.items()}
+    known = {f.name: (f, kind) for _, f, kind in options()}
+    values: dict[str, Any] = {name: f.default for name, (f, _) in known.items()}
     preset = given.get("preset", (base or {}).get("preset", values["preset"]))
     if base:
         values.update(base)
-    elif preset in PRESETS:  # an unknown one is refused with its choices below
+    elif preset in PRESETS:  # an unknown one is rejected below
         values.update(PRESETS[preset])
-    defaults = dict(values)
+    another_optimizer = changes_optimizer(given, values)
     values.update(given)
 
-    for name, (_, f, hint) in known.items():
-        values[name] = _check(name, values[name], f.metadata, hint)
-    _check_together(values, given)
+    for name, (f, kind) in known.items():
+        values[name] = _checked(name, values[name], f.default, f.metadata, kind)
+    _check_effects(values, given)
+    for message in _contradictions(values):
+        raise UsageError(message)
     interval(values["checkpoint_every"])
     if values["random_seed"] == -1:
         values["random_seed"] = secrets.randbelow(2**31)
-    if changes(given, defaults, "optimizer") or changes(given, defaults, "rmsprop_centered"):
+    if another_optimizer:
         values["optimizer_epsilon"] = given.get("optimizer_epsilon", 0)
     if values["optimizer_epsilon"] == 0:
         centered = values["optimizer"] == "rmsprop" and values["rmsprop_centered"]
@@ -58,15 +61,16 @@ def resolve(given: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> 
             DEEPMIND_EPSILON if centered else OPTIMIZER_EPSILON[values["optimizer"]]
         )
 
-    groups: dict[str, dict[str, Any]] = {}
-    for name, (group, _, _) in known.items():
-        groups.setdefault(group, {})[name] = values[name]
-    every = Config()
-    return Config(**{g: type(getattr(every, g))(**kw) for g, kw in groups.items()})
+    return Config(
+        **{
+            name: group(**{f.name: values[f.name] for f in fields(group)})
+            for name, group in groups().items()
+        }
+    )
 
 
 def interval(text: str) -> tuple[float, int]:
-    """Return (seconds, 0) or (0, steps) of what ``--checkpoint_every`` takes.
+    """Return the value of ``--checkpoint_every`` as (seconds, 0) or (0, steps).
 
     Raises:
         UsageError: it is neither.
@@ -74,7 +78,7 @@ def interval(text: str) -> tuple[float, int]:
     match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)([ms]?)", text, re.ASCII)
     if not match or not float(match[1]) or (not match[2] and not match[1].isdecimal()):
         raise UsageError(
-            f"--checkpoint_every is minutes as 10m, seconds as 30s, or a number of steps, "
+            f"--checkpoint_every must be minutes as 10m, seconds as 30s, or a number of steps, "
             f"not '{text}' (for none: --no_checkpoint)"
         )
     if match[2]:
@@ -84,23 +88,30 @@ def interval(text: str) -> tuple[float, int]:
 
 def check(given: Mapping[str, Any]) -> None:
     """Raise UsageError for an unknown option, a wrong type or a value out of range."""
-    known = {f.name: (f, hint) for _, f, hint in options()}
+    known = {f.name: (f, kind) for _, f, kind in options()}
     for name, value in given.items():
         if name not in known:
             near = difflib.get_close_matches(name, known, n=2)
             also = f" (did you mean {' or '.join(near)}?)" if near else ""
             raise UsageError(f"there is no option '{name}'{also}")
-        field, hint = known[name]
-        _check(name, value, field.metadata, hint)
+        field, kind = known[name]
+        _checked(name, value, field.default, field.metadata, kind)
 
 
 def changes(given: Mapping[str, Any], base: Mapping[str, Any], name: str) -> bool:
-    """Whether an option was given another value than it has in ``base``."""
+    """Return whether an option is given with another value than it has in ``base``."""
     return name in given and given[name] != base.get(name)
 
 
-def _check(name: str, value: Any, meta: Mapping[str, Any], kind: type) -> Any:
-    """Return ``value`` as ``kind``; raise UsageError for another type or out of range."""
+def changes_optimizer(given: Mapping[str, Any], base: Mapping[str, Any]) -> bool:
+    """Return whether the optimiser is given and another than that of ``base``."""
+    return changes(given, base, "optimizer") or changes(given, base, "rmsprop_centered")
+
+
+def _checked(name: str, value: Any, default: Any, meta: Mapping[str, Any], kind: type) -> Any:
+    """Return ``value`` as ``kind``; raise UsageError for a wrong type or a value out of range."""
+    if value is None and default is None:
+        return None
     if kind == PATHS:
         if not (isinstance(value, list | tuple) and all(type(path) is str for path in value)):
             raise UsageError(f"--{name} takes names of files, not {value!r}")
@@ -109,26 +120,28 @@ def _check(name: str, value: Any, meta: Mapping[str, Any], kind: type) -> Any:
     if kind is float and type(value) is int:
         value = float(value)
     if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
-        raise UsageError(f"--{name} takes {wanted}, not {value!r}")
-    own_class = "MODULE:CLASS" in meta["choices"] and ":" in str(value)
-    if meta["choices"] and value not in meta["choices"] and not own_class:
-        raise UsageError(f"--{name} is one of {', '.join(meta['choices'])}, not '{value}'")
+        raise UsageError(f"--{name} must be {wanted}, not {value!r}")
+    custom_class = "MODULE:CLASS" in meta["choices"] and ":" in str(value)
+    if meta["choices"] and value not in meta["choices"] and not custom_class:
+        raise UsageError(f"--{name} must be one of {', '.join(meta['choices'])}, not '{value}'")
     low, high = meta["low"], meta["high"]
     if (low is not None and value < low) or (high is not None and value > high):
-        allowed = (
-            f"from {low:g} to {high:g}"
-            if low is not None and high is not None
-            else f"{low:g} or more"
-            if low is not None
-            else f"{high:g} or less"
-        )
         unit = f" {meta['unit']}" if meta["unit"] else ""
-        raise UsageError(f"--{name} is {allowed}{unit}, not {value}")
+        raise UsageError(f"--{name} must be {_range(low, high)}{unit}, not {value}")
     return value
 
 
-def _check_together(values: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    """Raise UsageError for options that contradict each other or have no effect together."""
+def _range(low: float | None, high: float | None) -> str:
+    """Return the range from ``low`` to ``high`` in words; one of them may be None."""
+    if low is not None and high is not None:
+        return f"from {number_text(low)} to {number_text(high)}"
+    if low is not None:
+        return f"{number_text(low)} or more"
+    return f"{number_text(high or 0)} or less"
+
+
+def _check_effects(values: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Raise UsageError for a given option that has no effect."""
     for _, f, _ in options():
         for other, needed in f.metadata["only"].items():
             if f.name in given and values[other] not in needed:
@@ -137,14 +150,19 @@ def _check_together(values: Mapping[str, Any], given: Mapping[str, Any]) -> None
                 )
     if values["optimizer"] == "adadelta" and "learning_rate" in given:
         raise UsageError("--learning_rate has no effect with --optimizer adadelta: leave it out")
-    if values["min_reward"] > values["max_reward"]:
-        raise UsageError(
-            f"--min_reward {values['min_reward']:g} is above --max_reward {values['max_reward']:g}"
-        )
+    if values["play_games"] and (given.get("load_experience") or given.get("offline")):
+        raise UsageError("--play_games learns nothing: leave out --load_experience and --offline")
+
+
+def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a message for each contradiction between options."""
+    low, high = values["min_reward"], values["max_reward"]
+    if low > high:
+        yield f"--min_reward {number_text(low)} is above --max_reward {number_text(high)}"
     slots = values["replay_size"] // values["num_envs"]
     least = values["history_length"] + (1 if values["history_padding"] == "zero" else 3)
     if slots < least:
-        raise UsageError(
+        yield (
             f"--replay_size {values['replay_size']} is too small: {values['num_envs']} games with "
             f"states of {values['history_length']} screens need at least "
             f"{least * values['num_envs']}"
@@ -154,19 +172,17 @@ def _check_together(values: Mapping[str, Any], given: Mapping[str, Any]) -> None
         ("learning_rate", "learning_rate", "learning_rate_end"),
     ):
         if values[f"{name}_schedule"] == "exponential" and min(values[start], values[end]) <= 0:
-            raise UsageError(f"--{name}_schedule exponential needs --{start} and --{end} above 0")
+            yield f"--{name}_schedule exponential needs --{start} and --{end} above 0"
     if values["optimizer"] == "adadelta" and values["learning_rate_schedule"] != "constant":
-        raise UsageError(
+        yield (
             "--optimizer adadelta has no learning rate to schedule: "
             "add --learning_rate_schedule constant"
         )
     if values["play_games"] and values["display_screen"]:
-        raise UsageError("--play_games plays unseen: play.sh shows its games")
-    if values["play_games"] and (given.get("load_experience") or given.get("offline")):
-        raise UsageError("--play_games learns nothing: leave --load_experience and --offline out")
+        yield "--play_games has no display: play.sh shows its games"
     if values["noisy"] and not values["hidden_layers"]:
-        raise UsageError("--noisy needs --hidden_layers of 1 or more")
+        yield "--noisy needs --hidden_layers of 1 or more"
     if values["batch_norm"] and values["batch_size"] == 1:
-        raise UsageError("--batch_norm needs a --batch_size of 2 or more")
+        yield "--batch_norm needs a --batch_size of 2 or more"
     if values["datatype"] == "float16" and values["clip_error"] == 0:
-        raise UsageError("--datatype float16 needs a --clip_error: larger errors overflow")
+        yield "--datatype float16 needs a --clip_error: larger errors overflow"

@@ -1,4 +1,4 @@
-"""What the machine has left: memory, within the limits of the container we run in."""
+"""The memory that is available, within the limits of the container, if there is one."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ import psutil
 
 from simple_dqn.errors import UsageError
 
-COPIES = 5  # of the weights: themselves, the target's, the gradient, two means of the optimiser
-HEADROOM = 500_000_000  # bytes that the network and everything else take
+# Copies of the weights in training: online and target network, gradient, two optimiser means.
+COPIES = 5
+HEADROOM = 500_000_000  # bytes for everything but the replay memory
 
 
 def available_memory(root: Path = Path("/")) -> int:
-    """Return the bytes that this process can still take.
+    """Return the number of bytes that this process can still allocate.
 
-    The least of: what the system has available, what is left of each control group we are in (its
-    limit and those of its parents, versions 1 and 2), and what is left of our address space limit.
+    It is the smallest of: the memory available in the system; what is left of the limit of each
+    control group of this process and of their parents (versions 1 and 2); what is left of the
+    limit of the address space.
     """
     left = [int(psutil.virtual_memory().available)]
     left += [max(limit - used, 0) for limit, used in _control_groups(root)]
@@ -44,7 +46,7 @@ def _control_groups(root: Path) -> Iterator[tuple[int, int]]:
             limit_name, used_name = "memory.limit_in_bytes", "memory.usage_in_bytes"
         else:
             continue
-        # Inside a container the path is often the host's: then only the top is there to see.
+        # Inside a container the path is often the host's: then only the top folder exists.
         group = top / path.lstrip("/")
         for folder in (group, *group.parents):
             try:
@@ -53,13 +55,13 @@ def _control_groups(root: Path) -> Iterator[tuple[int, int]]:
                 if limit != "max":
                     yield int(limit), used
             except (OSError, ValueError):
-                pass  # no such level, or one without a limit
+                pass  # the level does not exist or has no limit
             if folder == top:
                 break
 
 
 def _reclaimable(folder: Path) -> int:
-    """Bytes of the group's file cache, which the kernel gives up before it kills anyone."""
+    """Return the bytes of a group's file cache, which the kernel frees before it kills."""
     for line in (folder / "memory.stat").read_text().splitlines():
         name, _, value = line.partition(" ")
         if name in ("inactive_file", "total_inactive_file"):
@@ -68,29 +70,29 @@ def _reclaimable(folder: Path) -> int:
 
 
 def require_memory(needed: int, replay_size: int) -> None:
-    """Raise UsageError if a replay memory of ``needed`` bytes would not fit."""
+    """Raise UsageError if a replay memory of ``needed`` bytes does not fit into memory."""
     available = available_memory() - HEADROOM
     if needed > available:
         fits = int(replay_size * max(available, 0) / needed)
         raise UsageError(
             f"--replay_size {replay_size} takes {needed / 1e9:.1f} GB when full, but only "
-            f"{max(available, 0) / 1e9:.1f} GB of memory are free for it; "
+            f"{max(available, 0) / 1e9:.1f} GB of memory is available; "
             f"--replay_size {_round(fits)} would fit"
         )
 
 
 def require_network_memory(weights: int) -> None:
-    """Raise UsageError if a network of so many bytes of weights would not fit."""
+    """Raise UsageError if training a network with ``weights`` bytes does not fit into memory."""
     needed, available = COPIES * weights, available_memory()
     if needed > available:
         raise UsageError(
-            f"to train such a network takes {needed / 1e9:.1f} GB, but only {available / 1e9:.1f} "
-            f"GB of memory are free: --hidden_units, --hidden_layers, --filters"
+            f"training this network takes {needed / 1e9:.1f} GB, but only {available / 1e9:.1f} "
+            f"GB of memory is available: reduce --hidden_units, --hidden_layers or --filters"
         )
 
 
 def _round(number: int) -> int:
-    """Round down to two digits."""
+    """Return a number rounded down to two significant digits."""
     digits = max(len(str(number)) - 2, 0)
     scale = int(10**digits)
     return number // scale * scale

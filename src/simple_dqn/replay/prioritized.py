@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simple_dqn.replay_memory import MOST_ROUNDS, Batch, ReplayMemory
-from simple_dqn.state import State, fill, typed
 
 LEAST_PRIORITY = 1e-6  # added to |δ|, so that nothing is never replayed
 
@@ -104,21 +103,19 @@ class PrioritizedReplayMemory(ReplayMemory):
         self.largest = max(self.largest, float(priorities.max()))
         self.tree.set(indices, priorities**self.exponent)
 
-    def state_dict(self) -> State:
+    def state_dict(self) -> dict[str, Any]:
         """See ReplayMemory."""
         return dict(
             super().state_dict(), priorities=self.tree.get(self._every()), largest=self.largest
         )
 
-    def load_state_dict(self, state: State) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """See ReplayMemory."""
         super().load_state_dict(state)
-        priorities = np.zeros(self.num_envs * self.slots)
-        fill(priorities, state["priorities"])
-        if not (np.isfinite(priorities) & (priorities >= 0)).all():
-            raise ValueError("priorities below 0 or not finite")
-        self.tree.set_all(priorities)
-        self.largest = typed(state["largest"], float)
+        if (state["priorities"] < 0).any():
+            raise ValueError("priorities below 0")
+        self.tree.set_all(state["priorities"])
+        self.largest = state["largest"]
 
     def _every(self) -> NDArray[np.int64]:
         """Return the index of every slot."""

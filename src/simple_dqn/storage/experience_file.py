@@ -16,28 +16,12 @@ import numpy as np
 
 from simple_dqn.environment import Environment
 from simple_dqn.errors import UsageError
-from simple_dqn.options.definitions import Config
+from simple_dqn.options.definitions import RECIPE, SCREEN_RECIPE, Config
 from simple_dqn.replay_memory import Experience
 from simple_dqn.storage.files import load_tensors, save_tensors
 from simple_dqn.storage.screen_codec import pack, unpack
 
 KIND = "file of experience"
-
-# What made the observations and what the actions did; for other than Atari games that is their own
-# affair, but for how a screen shrinks.
-RECIPE = (
-    "frame_skip",
-    "repeat_action_probability",
-    "minimal_action_set",
-    "game_mode",
-    "game_difficulty",
-    "color_averaging",
-    "resize",
-    "screen_width",
-    "screen_height",
-    "life_loss_terminal",
-)
-OF_SCREENS = ("resize", "screen_width", "screen_height")
 
 
 def save_experience(
@@ -73,7 +57,7 @@ def _origin(config: Config, game: str, environment: Environment) -> dict[str, An
     options = config.to_dict()
     kind = options["environment"]
     screens = environment.observation_dtype == np.uint8
-    recipe = RECIPE if kind == "ale" else OF_SCREENS if kind == "gym" and screens else ()
+    recipe = RECIPE if kind == "ale" else SCREEN_RECIPE if kind == "gym" and screens else ()
     return dict(
         environment=kind,
         game=game,

@@ -1,15 +1,14 @@
-"""Writing files so that nothing is ever half there, and reading our own safely.
+"""Writing files so that none is ever half-written, and reading our own safely.
 
 A tensor file is in the safetensors format: no code can hide in it, and its header is checked
 against its length before anything is allocated. Ours carry one metadata entry, a JSON text with
-the kind of file, the version of its format and a checksum of all that it holds.
+the kind of file, its format version and a checksum of all that it holds.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import logging
@@ -19,20 +18,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from simple_dqn.errors import UsageError
 
 logger = logging.getLogger(__name__)
 
 METADATA_KEY = "simple_dqn"  # one entry: the library writes several in no fixed order
 FORMAT_VERSION = 2  # 1 had no checksum
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}  # what file systems without them say
 
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write ``data`` so that ``path`` is at every moment either its old or its new content."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    if path.exists() and not path.is_file():  # /dev/null is not to become a file
-        raise FileExistsError(errno.EEXIST, "is there, and is no file", str(path))
+    if path.exists() and not path.is_file():  # /dev/null must not become a file
+        raise FileExistsError(errno.EEXIST, "exists and is not a regular file", str(path))
     try:
         with naming(path):
             with open(temporary, "wb") as file:
@@ -47,7 +49,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Have an OSError of what is done meanwhile name ``path``: a full disk names no file."""
+    """Make an OSError raised meanwhile name ``path``: a full disk names no file."""
     try:
         yield
     except OSError as error:
@@ -55,7 +57,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Have the names in a folder on the disk: a rename alone may be lost with the power."""
+    """Flush the names in a folder to the disk: a rename alone may be lost with the power."""
     with contextlib.suppress(OSError):  # some file systems cannot, and need not
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -80,40 +82,32 @@ def require_writable(folder: Path, option: str) -> None:
 
 @contextmanager
 def locked(path: Path, what: str) -> Iterator[None]:
-    """Hold the lock file ``path`` meanwhile; a process that dies lets go of it.
+    """Hold the lock file ``path`` meanwhile; the lock of a process that dies is released.
 
     Raises:
         UsageError: another process holds it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        # Not through a link: what the lock file holds is overwritten.
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
-        file = os.fdopen(os.open(path, flags, 0o666), "r+")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                logger.warning("no lock on %s (%s): see to it that no other run writes it",
-                               what, error.strerror)  # fmt: skip
-                break
-            owner = file.read(20).strip() or "?"
-            file.close()
-            raise UsageError(
-                f"process {owner} is writing {what} already: give this run another label, "
-                f"or wait for the end of that one"
-            ) from None
-        if path.exists() and os.path.samestat(os.stat(path), os.fstat(file.fileno())):
-            break
-        file.close()  # its last holder removed it just now
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
+    lock = FileLock(path, timeout=0, fallback_to_soft=False)
+    try:
+        lock.acquire()
+        path.write_text(str(os.getpid()))
+    except Timeout:
+        raise UsageError(
+            f"process {path.read_text()[:20].strip() or '?'} is already writing {what}: give this "
+            f"run another label, or wait until that one ends"
+        ) from None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        logger.warning(
+            "no lock on %s (%s): make sure that no other run writes it", what, error.strerror
+        )
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
-        file.close()
+        path.unlink(missing_ok=True)  # while it is held: who waits for it then makes a new one
+        lock.release()
 
 
 def set_aside(path: Path) -> Path | None:
@@ -133,7 +127,7 @@ def save_tensors(
     """Write torch tensors and JSON-able metadata; equal contents make equal bytes.
 
     Args:
-        path: the file, in place of what is there.
+        path: the file; it replaces an existing one.
         kind: of file, for a message.
         tensors, metadata: what it holds.
 

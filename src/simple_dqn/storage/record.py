@@ -6,11 +6,12 @@ and one for each time it was resumed.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import platform
 import subprocess
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ import torch
 
 from simple_dqn.errors import UsageError
 from simple_dqn.options.definitions import Config
-from simple_dqn.state import typed
 from simple_dqn.storage.files import write_atomically
 from simple_dqn.storage.run_files import record_path
+from simple_dqn.storage.states import typed
+
+OPENCV = ("opencv-python-headless", "opencv-python", "opencv-contrib-python")
 
 
 def read_records(config: Config, game: str, seed: int | None) -> list[Any]:
@@ -35,7 +38,7 @@ def read_records(config: Config, game: str, seed: int | None) -> list[Any]:
         records: list[Any] = typed(json.loads(text)["runs"], list)
         runs = {(record["game"], record["config"]["random_seed"]) for record in records}
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise UsageError(f"'{path}' is damaged: move it away to go on") from None
+        raise UsageError(f"'{path}' is damaged: move it away to continue") from None
     if runs and (game, seed) not in runs:
         raise UsageError(
             f"'{config.run.csv_file}' has the results of another run, says '{path}': "
@@ -45,7 +48,7 @@ def read_records(config: Config, game: str, seed: int | None) -> list[Any]:
 
 
 def read_record(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Return the entry of the training in a record, and those of when it was gone on with.
+    """Return the entry of the training in a record, and those of when it was resumed.
 
     Raises:
         UsageError: there is no such file, or it is no record.
@@ -61,7 +64,7 @@ def read_record(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     except (ValueError, KeyError, TypeError, IndexError, RecursionError):
         raise UsageError(f"'{path}' is no record of a run, or is damaged") from None
     if begins_with != "train":
-        raise UsageError(f"'{path}' begins with {begins_with}: it does not tell how the run began")
+        raise UsageError(f"'{path}' begins with {begins_with}: it does not say how the run began")
     return records[0], records[1:]
 
 
@@ -76,11 +79,11 @@ def differences(record: dict[str, Any], rom: Path | None) -> list[tuple[str, Any
 
 def circumstances(rom: Path | None) -> dict[str, Any]:
     """Return what a run depends on beside its options."""
-    packages = ("simple-dqn", "torch", "numpy", "ale-py", "gymnasium", "opencv-python-headless")
+    packages = ("simple-dqn", "torch", "numpy", "ale-py", "gymnasium", OPENCV[0])
     return dict(
         rom=hashlib.sha256(rom.read_bytes()).hexdigest() if rom else None,
         commit=_commit(),
-        versions={package: version(package) for package in packages},
+        versions={package: _version(package) for package in packages},
         python=platform.python_version(),
         platform=platform.platform(),
         threads=torch.get_num_threads(),
@@ -98,9 +101,17 @@ def write_record(
     write_atomically(record_path(config), (text + "\n").encode())
 
 
+def _version(package: str) -> str | None:
+    """Return the installed version of a package; OpenCV has several that do the same."""
+    for name in OPENCV if package in OPENCV else (package,):
+        with contextlib.suppress(PackageNotFoundError):
+            return version(name)
+    return None
+
+
 def _commit() -> str | None:
     """Return the commit of our own checkout; None for an installed package."""
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     if not (root / ".git").exists():
         return None
     try:

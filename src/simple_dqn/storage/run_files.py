@@ -1,8 +1,4 @@
-"""Where a run leaves its results: what may be written, what is there already, and the record.
-
-The record, ``results/<name>.json``, tells what would repeat the run: configuration, command line,
-versions. It holds a list: an entry for the training and one for each time it was resumed.
-"""
+"""Where the files of a run are, what may be written there, and what exists already."""
 
 from __future__ import annotations
 
@@ -10,13 +6,10 @@ import logging
 import math
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 
-from simple_dqn.callbacks.writers import CSVFile
 from simple_dqn.errors import UsageError
 from simple_dqn.options.definitions import Config
-from simple_dqn.statistics import Row
 from simple_dqn.storage.files import require_writable, set_aside, write_atomically
 from simple_dqn.storage.snapshot import snapshot_path
 from simple_dqn.storage.statistics_file import read_csv
@@ -42,19 +35,6 @@ def require_places(config: Config) -> None:
         raise UsageError(f"--csv_file '{csv_file}' is {what}")
     require_writable(Path(config.run.csv_file).parent, "csv_file")
     require_writable(Path(config.run.save_weights_prefix).parent, "save_weights_prefix")
-
-
-def open_new_csv(config: Config) -> tuple[Callable[[Row], None], ...]:
-    """Return the CSV file that the row of a test goes to, if one was asked for.
-
-    Raises:
-        UsageError: it exists already.
-    """
-
-    path = Path(config.run.csv_file)
-    if config.run.csv_file and path.exists() and not config.run.overwrite:
-        raise UsageError(f"'{path}' exists: give another --csv_file, or --overwrite true")
-    return (CSVFile(path),) if config.run.csv_file else ()
 
 
 def csv_of(save_weights_prefix: str) -> str:

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple, Protocol
 
 from simple_dqn.errors import UsageError
 from simple_dqn.options.definitions import Config, without_places
-from simple_dqn.state import counted, typed
 from simple_dqn.storage.files import load_tensors, save_tensors
+from simple_dqn.storage.states import conform, typed
 
 SNAPSHOT, TRAINING_STATE = "snapshot", "training state"
 
@@ -115,11 +115,11 @@ def load_snapshot(path: Path) -> Snapshot:
             weights=weights,
             game=typed(meta["game"], str),
             action_meanings=[typed(name, str) for name in typed(meta["action_meanings"], list)],
-            observation_shape=tuple(counted(n) for n in meta["observation_shape"]),
+            observation_shape=tuple(typed(n, int) for n in meta["observation_shape"]),
             observation_dtype=typed(meta["observation_dtype"], str),
-            epoch=counted(meta["epoch"]),
-            total_train_steps=counted(meta["total_train_steps"]),
-            weight_updates=counted(meta["weight_updates"]),
+            epoch=typed(meta["epoch"], int),
+            total_train_steps=typed(meta["total_train_steps"], int),
+            weight_updates=typed(meta["weight_updates"], int),
             config=without_places(typed(meta["config"], dict)),
         )
     except (KeyError, TypeError, ValueError) as error:
@@ -141,8 +141,48 @@ def load_training_state(snapshot: Snapshot) -> dict[str, Any] | None:
         if meta.get("weights") != _digest(snapshot.weights):
             raise UsageError(f"'{path}' does not belong to '{snapshot.path}'")
     except UsageError as error:
-        raise UsageError(f"{error}; move it away to go on with a new optimiser") from None
+        raise UsageError(f"{error}; move it away to continue with a new optimiser") from None
     return state
+
+
+def fitting_weights(weights: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Return ``weights``, which must have the names, shapes and types of a network's ``own``.
+
+    Raises:
+        UsageError: they have not.
+    """
+    try:
+        fitting: dict[str, Any] = conform(weights, own, "weights")
+    except (TypeError, ValueError):
+        raise UsageError(
+            "the weights are of another network (number of actions or layers)"
+        ) from None
+    return fitting
+
+
+def fitting_training_state(state: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Return of a training state the parts that ``own`` has, too: target network, optimiser.
+
+    Raises:
+        UsageError: a part has other names, shapes or types.
+    """
+    fitting: dict[str, Any] = {}
+    for prefix, what in (
+        ("target.", "the target network is another network's"),
+        ("optimizer.", "the optimiser's state is another optimiser's or network's"),
+    ):
+        theirs, ours = _under(prefix, state), _under(prefix, own)
+        if prefix == "target." and not ours:
+            continue  # the run has no target network any more
+        try:
+            fitting |= conform(theirs, ours) if theirs else {}
+        except (TypeError, ValueError):
+            raise UsageError(what) from None
+    return fitting
+
+
+def _under(prefix: str, tensors: dict[str, Any]) -> dict[str, Any]:
+    return {name: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _digest(weights: dict[str, Any]) -> str:

@@ -1,6 +1,10 @@
-"""Watching a game: window, terminal, keyboard, sound, recordings. Training imports none of it."""
+"""Watching a game: window, terminal, keyboard, sound and recordings.
+
+Imports the agent and the environment interface; only ``commands`` import it, and training only
+with ``--display_screen``.
+"""
 
 import os
 
-os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")  # its greeting on the standard output
-os.environ.setdefault("SDL_NO_SIGNAL_HANDLERS", "1")  # a kill would only close the window
+os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")  # pygame's greeting on standard output
+os.environ.setdefault("SDL_NO_SIGNAL_HANDLERS", "1")  # otherwise SIGTERM only closes the window

@@ -1,4 +1,4 @@
-"""Which display there is: a window or a terminal."""
+"""Opening a display: a window or a terminal."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from simple_dqn.watch.interface import Display
 
 
 def open_display(kind: str, title: str) -> Display | None:
-    """Return the display for ``--display``; None for none.
+    """Return the display for ``--display``: auto, window, terminal or none, for which it is None.
 
     Raises:
-        UsageError: there is no such thing here.
+        UsageError: that display is not available here.
     """
     if kind == "auto":
         if has_screen():
@@ -35,7 +35,7 @@ def open_display(kind: str, title: str) -> Display | None:
     if kind == "terminal":
         if not _has_terminal():
             raise UsageError(
-                "--display terminal needs a terminal, and input or output is none: "
+                "--display terminal needs a terminal as input and output: "
                 "--display none plays without showing it"
             )
         from simple_dqn.watch.terminal import TerminalDisplay
@@ -45,7 +45,7 @@ def open_display(kind: str, title: str) -> Display | None:
 
 
 def has_screen() -> bool:
-    """Whether a window can be opened: elsewhere than on Linux there always is a screen."""
+    """Return whether a window can be opened; systems other than Linux always have a screen."""
     screens = {"DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"}
     return sys.platform != "linux" or any(os.environ.get(name) for name in screens)
 

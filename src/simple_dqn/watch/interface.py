@@ -1,4 +1,4 @@
-"""Display: what a window and a terminal have in common, and which of them there is."""
+"""Display: the interface that a window and a terminal share."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from collections.abc import Set as AbstractSet
 
 from simple_dqn.watch.scene import Scene
 
-QUIT = "quit"  # the key that stands for a closed window
+QUIT = "quit"  # the key reported when the window is closed
 
 
 class Display(ABC):
     """Shows scenes and reads the keyboard.
 
     Attributes:
-        frames_per_second: as often as it is worth drawing.
+        frames_per_second: the highest rate worth drawing at.
     """
 
     frames_per_second: float = 60
@@ -29,7 +29,7 @@ class Display(ABC):
 
     @abstractmethod
     def joystick(self) -> AbstractSet[str]:
-        """Return what is held, or was since the last call: of ``joystick.PARTS`` and digits."""
+        """Return what is held or was tapped since the last call: ``joystick.PARTS`` and digits."""
 
     @abstractmethod
     def draw(self, scene: Scene) -> None:
@@ -37,14 +37,14 @@ class Display(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Leave everything as it was found."""
+        """Restore the screen or terminal as it was before."""
 
 
 @contextlib.contextmanager
 def signals_unwind() -> Iterator[None]:
-    """Let a hang-up or a kill end the program in order.
+    """Turn SIGTERM and SIGHUP into SystemExit, so that everything is closed properly.
 
-    Ctrl-Z is not heard meanwhile: in a terminal it would leave our picture behind.
+    Ctrl-Z is ignored meanwhile: it would leave the picture in the terminal.
     """
 
     def end(number: int, _: object) -> None:

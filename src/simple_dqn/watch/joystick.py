@@ -1,4 +1,4 @@
-"""From the keys that are held to an action: the joystick of the console on a keyboard."""
+"""The console's joystick on a keyboard: from the keys held to an action."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Set as AbstractSet
 
 UP, DOWN, LEFT, RIGHT, FIRE = PARTS = ("UP", "DOWN", "LEFT", "RIGHT", "FIRE")
 OPPOSITES = ({UP, DOWN}, {LEFT, RIGHT})
-IMPORTANCE = (LEFT, RIGHT, UP, DOWN, FIRE)  # what to keep first where not all can be done at once
+IMPORTANCE = (LEFT, RIGHT, UP, DOWN, FIRE)  # priority where no action has all parts
 
 
 def parts(name: str) -> frozenset[str] | None:
-    """Return what an action of ALE holds: UPRIGHTFIRE → {UP, RIGHT, FIRE}; None for other names."""
+    """Return the parts of an ALE action, UPRIGHTFIRE → {UP, RIGHT, FIRE}; None for other names."""
     held = set()
     rest = "" if name == "NOOP" else name
     for part in PARTS:  # ALE's names have them in this order
@@ -22,15 +22,15 @@ def parts(name: str) -> frozenset[str] | None:
 
 
 def choose(held: AbstractSet[str], action_meanings: Sequence[str]) -> int:
-    """Return the number of the action for the keys that are held.
+    """Return the number of the action for the keys held.
 
-    The action with the most of the held parts and no other; a direction goes before the button
-    where the game does not have both at once. Opposite directions cancel. In a game without a
-    joystick a digit is the number of the action. Nothing held is NOOP, or else action 0.
+    It is the action with most of the held parts and no others; where the game has no action for
+    both, a direction takes priority over the button. Opposite directions cancel. In games without
+    a joystick a digit is the number of the action. With nothing held it is NOOP, or action 0.
 
     Args:
-        held: of UP, DOWN, LEFT, RIGHT, FIRE and the digits.
-        action_meanings: the names of the game's actions.
+        held: a subset of UP, DOWN, LEFT, RIGHT, FIRE and the digits.
+        action_meanings: the names of the game's actions, [A].
     """
     wanted = set(held)
     for pair in OPPOSITES:

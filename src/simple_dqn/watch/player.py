@@ -1,4 +1,4 @@
-"""Player: shows a game at its own pace and lets a person at the keyboard take part in it."""
+"""Player: shows a game in real time and lets the user take over at the keyboard."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from collections import deque
 import numpy as np
 from numpy.typing import NDArray
 
-from simple_dqn.agent import Agent, Callback
+from simple_dqn.agent import Agent
+from simple_dqn.callback import Callback
 from simple_dqn.environment import Environment, Step
 from simple_dqn.watch.interface import QUIT, Display
 from simple_dqn.watch.joystick import choose
@@ -21,11 +22,11 @@ logger = logging.getLogger(__name__)
 KEYS = {
     "arrows": "joystick",
     "space": "fire",
-    "0-9": "actions of other games",
-    "m": "take over, give back",
+    "0-9": "action (without joystick)",
+    "m": "take over, return control",
     "a": "slower",
     "s": "faster",
-    "p": "pause, go on",
+    "p": "pause, resume",
     "n": "one step while paused",
     "q": "Q-values",
     "v": "what the network sees",
@@ -35,41 +36,41 @@ KEYS = {
     "h": "this help",
     "Esc": "quit",
 }
-FOR_PLAYING = {"arrows", "space", "0-9", "m", "[", "]", "r"}  # not while training or testing
+FOR_PLAYING = {"arrows", "space", "0-9", "m", "[", "]", "r"}  # no effect while training or testing
 SPEEDS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16, float("inf"))
-LAST_LOOK = 2.0  # seconds that the end of a game stays, unless a key is pressed
-SLACK = 0.1  # seconds that the game may be late and then hurry
-LATE_RATE = 30  # pictures a second while the game is late
-FULL_SPEED_RATE = 15  # and while it goes as fast as it can: drawing costs it time
-IDLE = 1 / 30  # seconds between looks at the keyboard while nothing moves
+LAST_LOOK = 2.0  # seconds for which the end of a game stays visible, unless a key is pressed
+SLACK = 0.1  # seconds of delay that the game catches up on; longer delays are dropped
+LATE_RATE = 30  # pictures per second while the game is late
+FULL_SPEED_RATE = 15  # pictures per second at full speed, where drawing takes time from the game
+IDLE = 1 / 30  # seconds between reads of the keyboard while waiting
 
 
 class Quit(Exception):
-    """The person wants to leave."""
+    """The user asked to quit."""
 
 
 class NewGame(Exception):
-    """The person wants to give this game up and begin another."""
+    """The user asked for a new game."""
 
 
 class Player(Callback):
-    """Shows the first lane of an agent: a callback, and a listener to its environment's frames.
+    """Shows lane 0 of an agent, as a callback and as a listener of its environment's frames.
 
-    In ``Agent.play`` it paces the game to real time and a person may take over; the exceptions
-    Quit and NewGame then leave the agent. While training or testing it only looks on, as fast as
-    the agent goes, so that no key changes what is learnt; Esc closes it and the agent goes on.
+    In ``Agent.play`` it paces the game to real time and the user may take over; the exceptions
+    Quit and NewGame propagate through the agent. While training or testing it only watches, at
+    the agent's speed: no key changes what is learnt, and Esc only closes the display.
 
     Args:
-        agent: whose game it is.
+        agent: the agent to show.
         display: where to show it.
-        speaker: where to let it be heard; None for silence.
-        has_network: whether there is a trained network that could play.
+        speaker: plays the sound; None for silence.
+        has_network: whether a trained network is available to play.
 
     Attributes:
-        manual: whether the person plays.
+        manual: whether the user plays.
         players: who has played in this game: "the network", "you".
-        score: of this game so far.
-        over: whether the score is of a game that has ended.
+        score: raw score of this game so far.
+        over: whether that game has ended.
     """
 
     def __init__(
@@ -83,23 +84,23 @@ class Player(Callback):
         self.players: set[str] = set()
         self.score, self.over = 0.0, False
 
-        for environment in agent.environments:
+        for environment, _ in agent.all_games:
             environment.on_frame += (self.on_frame,)
         self._meanings = agent.environment.action_meanings
         self._speed = SPEEDS.index(1)
         self._begun = self._paused = self._one_step = False
         self._shows_q = self._shows_state = self._shows_help = False
-        self._note = "h: keys"  # what the status line says until the next key
+        self._note = "h: keys"  # at the end of the status line, until the next key
         self._q: QValues | None = None
         self._action = 0
         self._q_meter = QMeter(self._meanings)
-        self._due = self._drawn = 0.0  # when the next frame is due, when the last was drawn
-        self._times: deque[float] = deque()  # of the frames of the last second
+        self._due = self._drawn = 0.0  # time of the next frame and of the last picture
+        self._times: deque[float] = deque()  # of the frames in the last second
 
-    # --- what the agent and the environment tell --------------------------------------------
+    # --- called by the agent and the environment --------------------------------------------
 
     def on_phase_start(self, agent: Agent) -> None:
-        """A phase begins: at normal speed in play, else as fast as it goes."""
+        """Reset the score; training and testing start at full speed, playing at normal speed."""
         self.score, self.over = 0.0, False
         self.players = set()
         if agent.phase != "play" and not self._begun:
@@ -107,7 +108,7 @@ class Player(Callback):
         self._begun = True
 
     def on_frame(self, environment: Environment) -> None:
-        """Show a frame when it is due, read the keyboard and let the sound be heard."""
+        """Show a frame when it is due, play its sound and read the keyboard."""
         display = self.display
         if display is None:
             return
@@ -122,8 +123,8 @@ class Player(Callback):
             self._look(LATE_RATE if late else display.frames_per_second)
 
     def on_act(self, agent: Agent, actions: NDArray[np.int64]) -> None:
-        """Wait while paused; then do what the person does, if it is the person's turn."""
-        self._look(FULL_SPEED_RATE)  # also while another lane plays on alone
+        """Wait while paused; in manual mode, replace the action with the user's."""
+        self._look(FULL_SPEED_RATE)  # lane 0 has no frames once only other lanes are active
         self._q, self._action = None, int(actions[0])
         while self._paused and not self._one_step and self.display is not None:
             self._wait()
@@ -140,7 +141,7 @@ class Player(Callback):
         self.over = bool(step.game_overs[0] or step.truncateds[0])
 
     def on_phase_end(self, agent: Agent) -> None:
-        """Let the person see how a game ended."""
+        """Show the end of a game for a moment."""
         if agent.phase == "play" and self.display is not None:
             self._note = "game over"
             until = time.perf_counter() + LAST_LOOK
@@ -149,27 +150,27 @@ class Player(Callback):
             self._note = ""
 
     def close(self) -> None:
-        """Give display and sound back."""
-        for thing in (self.display, self.speaker):
-            if thing is not None:
-                thing.close()
+        """Close display and speaker."""
+        for device in (self.display, self.speaker):
+            if device is not None:
+                device.close()
         self.display = self.speaker = None
 
     def _look(self, rate: float) -> None:
         """Read the keyboard and draw, unless that was done less than 1/``rate`` seconds ago."""
-        # A frame that comes a little early is welcome.
+        # 0.9: a frame that is slightly early is drawn too.
         if self.display is not None and time.perf_counter() - self._drawn > 0.9 / rate:
             self._read_keys()
             self._draw()
 
     def _wait_until_due(self, environment: Environment, speed: float) -> bool:
-        """Let the frame be heard and wait for its time; return whether that had passed before."""
+        """Play the frame's sound and wait until it is due; return whether it was late."""
         seconds = 1 / (environment.frames_per_second * speed)
         if self.speaker is not None:
             self.speaker.play(environment.sound(), seconds)
         self._due += seconds
         now = time.perf_counter()
-        if self._due < now - SLACK:  # what was lost is lost
+        if self._due < now - SLACK:  # do not try to catch up
             self._due = now
         late = self._due < now
         while (left := self._due - time.perf_counter()) > IDLE:
@@ -181,7 +182,7 @@ class Player(Callback):
     # --- the keyboard -----------------------------------------------------------------------
 
     def _wait(self) -> bool:
-        """Let a moment pass in which the game stands still; return whether a key was pressed."""
+        """Wait for a moment with the game stopped; return whether a key was pressed."""
         if self.speaker is not None:
             self.speaker.play(np.empty(0, np.uint8), 0)
         time.sleep(IDLE)
@@ -191,24 +192,24 @@ class Player(Callback):
         return pressed
 
     def _read_keys(self) -> bool:
-        """Do what the pressed keys ask for; return whether there were any."""
+        """Handle the pressed keys; return whether there were any."""
         keys = self.display.keys() if self.display is not None else []
         for key in keys:
             self._note = ""
             if self.agent.phase == "play" or key not in FOR_PLAYING:
-                self._do(key)
+                self._handle(key)
             else:
-                self._note = f"{key} is for playing"
+                self._note = f"{key} works only in play"
         return bool(keys)
 
-    def _do(self, key: str) -> None:
-        """Do what one key asks for."""
+    def _handle(self, key: str) -> None:
+        """Handle one key."""
         if key in ("escape", QUIT):
             self._leave()
         elif key == "m" and self.has_network:
             self.manual = not self.manual
         elif key == "m":
-            self._note = "there is no network to give back to"
+            self._note = "no network to return control to"
         elif key in ("a", "s"):
             speed = self._speed + (1 if key == "s" else -1)
             self._speed = min(max(speed, 0), len(SPEEDS) - 1)
@@ -221,41 +222,41 @@ class Player(Callback):
         elif key == "q" and self.has_network:
             self._shows_q = not self._shows_q
         elif key == "q":
-            self._note = "there is no network, so there are no Q-values"
+            self._note = "no network, so no Q-values"
         elif key == "v" and self.agent.buffer.states.ndim == 4:
             self._shows_state = not self._shows_state
         elif key == "v":
-            self._note = "the network sees numbers, no picture"
+            self._note = "the network sees numbers, not pictures"
         elif key in ("[", "]") and self.speaker is not None:
             self.speaker.change_volume(0.1 if key == "]" else -0.1)
             self._note = f"volume {self.speaker.volume:.0%}"
         elif key in ("[", "]"):
-            self._note = "there is no sound"
+            self._note = "no sound"
         elif key == "r":
             raise NewGame
         elif key == "h":
             self._shows_help = not self._shows_help
 
     def _leave(self) -> None:
-        """Leave the game; or, while training, only the display."""
+        """Quit the game; while training or testing, only close the display."""
         if self.agent.phase == "play":
             raise Quit
         self.close()
-        for environment in self.agent.environments:
+        for environment, _ in self.agent.all_games:
             environment.on_frame = tuple(f for f in environment.on_frame if f != self.on_frame)
-        logger.info("the display is closed; the %s phase goes on", self.agent.phase)
+        logger.info("the display is closed; the %s phase continues", self.agent.phase)
 
     # --- the picture ------------------------------------------------------------------------
 
     def _q_values(self) -> QValues:
-        """Return the Q-values of the state that is acted in; asked for once a step."""
+        """Return the Q-values of the current state; predicted once per step."""
         if self._q is None:
             values = self.agent.network.predict(self.agent.buffer.states[:1])[0]
             self._q = self._q_meter.read(values, self._action)
         return self._q._replace(action=self._action)
 
     def _draw(self) -> None:
-        """Draw what there is to see."""
+        """Draw the current scene."""
         if self.display is None:
             return
         environment = self.agent.environment
@@ -273,12 +274,12 @@ class Player(Callback):
         )
 
     def _rate(self) -> float:
-        """Return the frames a second of the last second."""
+        """Return the frames per second, over the last second."""
         spent = self._times[-1] - self._times[0] if self._times else 0
         return (len(self._times) - 1) / spent if spent else 0
 
     def _status(self) -> str:
-        """Return the line that says who plays, score, lives and speed."""
+        """Return the status line: who plays, score, lives and speed."""
         agent = self.agent
         if agent.phase == "play":
             who = "you play" if self.manual else f"the network plays, ε {agent.exploration_rate:g}"

@@ -1,7 +1,7 @@
-"""Recordings of a game: video with sound, GIF, single pictures, sound alone.
+"""Recordings of a game: video with sound, GIF, single pictures, sound only.
 
-Each listens to an environment's frames (``Environment.on_frame``): every frame that the emulator
-ran, also those inside the frame skip. It is complete once it is closed.
+Each recorder is a listener of ``Environment.on_frame``: it gets every emulator frame, also those
+inside a frame skip. Its file is complete once it is closed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from simple_dqn.agent import Agent, Callback
+from simple_dqn.agent import Agent
+from simple_dqn.callback import Callback
 from simple_dqn.environment import Environment
 from simple_dqn.watch.scene import (
     BACKGROUND,
@@ -30,16 +31,16 @@ from simple_dqn.watch.scene import (
     enlarge,
 )
 
-SOUND_RATE = 48_000  # samples a second in a video; AAC has no 30720
-# BT.709 is what players take high definition for; said in the file, so that all agree.
+SOUND_RATE = 48_000  # samples per second in a video; AAC does not support 30720
+# BT.709, the default of players for high definition; tagged, so that all of them agree.
 COLOUR = dict(colorspace=1, color_primaries=1, color_trc=1, color_range=1)
-MOST_ROWS = 1000  # of a video whose scale is not given
-GIF_EVERY = 3  # frames: 20 pictures a second, the fastest rate below 60 that a GIF can tell exactly
+MOST_ROWS = 1000  # of a video with automatic scale
+GIF_EVERY = 3  # frames per picture, for a delay of 50 ms: GIF delays are multiples of 10 ms
 
 
 @contextlib.contextmanager
 def unfinished(path: Path) -> Iterator[Path]:
-    """Give a name to write ``path`` under; it gets its own name if nothing goes wrong."""
+    """Yield a temporary name for writing ``path``; on success it is renamed to ``path``."""
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,11 +51,12 @@ def unfinished(path: Path) -> Iterator[Path]:
 
 
 class Film(Callback):
-    """What a video shows: the game with whole-number scaling, the Q-values beside it if wanted.
+    """The picture of a video: the game, scaled by whole numbers, and optionally the Q-values.
 
     Args:
-        scale: rows for one of the game's, 0 for what fits; columns by the pixel aspect, rounded.
-        names: of the actions, to draw the Q-values; None not to.
+        scale: rows per row of the game, 0 for as many as fit into MOST_ROWS.
+        pixel_aspect: width over height of the game's pixels; scales the columns, rounded.
+        names: of the actions [A], to draw their Q-values; None to omit them.
     """
 
     def __init__(self, scale: int, pixel_aspect: float, names: list[str] | None) -> None:
@@ -65,7 +67,7 @@ class Film(Callback):
         self._panel: Picture | None = None
 
     def on_act(self, agent: Agent, actions: NDArray[np.int64]) -> None:
-        """Read the Q-values of the state that is about to be acted in."""
+        """Compute the Q-values of the current state."""
         if self.meter is not None:
             values = agent.network.predict(agent.buffer.states[:1])[0]
             self.q, self._panel = self.meter.read(values, int(actions[0])), None
@@ -77,23 +79,23 @@ class Film(Callback):
         game = enlarge(screen, height * scale, width * round(scale * self.pixel_aspect))
         if self.meter is None:
             return game
-        if self._panel is None:  # the same for all frames of a step
+        if self._panel is None:  # shared by all frames of a step
             self._panel = np.full((game.shape[0], PANEL_WIDTH, 3), BACKGROUND, np.uint8)
             draw_panel(self._panel, Scene(screen, 1, q_values=self.q))
         return np.concatenate([game, self._panel], axis=1)
 
 
 class Video:
-    """An MP4 with H.264 and AAC, which every browser plays; pixels are enlarged, not smoothed.
+    """An MP4 with H.264 and AAC, which every browser plays.
 
     Args:
         path: the file, see ``unfinished``.
         frames_per_second: of the game.
-        sound_rate: samples a second of its sound; 0 for a silent video.
-        picture: turns the game's screen into the picture to film, RGB [h, w, 3].
+        sound_rate: samples per second of the game's sound; 0 for a silent video.
+        picture: turns the game's screen into the picture, both RGB uint8 [h, w, 3].
 
     Attributes:
-        frames: how many there are.
+        frames: frames so far.
     """
 
     def __init__(
@@ -127,7 +129,7 @@ class Video:
         import av
 
         picture = self.picture(environment.screen())
-        height, width = picture.shape[0] // 2 * 2, picture.shape[1] // 2 * 2  # yuv420p wants even
+        height, width = picture.shape[0] // 2 * 2, picture.shape[1] // 2 * 2  # even, for yuv420p
         if self.frames == 0:
             self._video.width, self._video.height = width, height
         frame = av.VideoFrame.from_ndarray(
@@ -145,7 +147,7 @@ class Video:
                 self._container.mux(self._sound.encode(resampled))
 
     def close(self) -> None:
-        """Write what the encoders still hold, and the index."""
+        """Flush the encoders and write the index."""
         if self._sound is not None:
             for resampled in self._resampler.resample(None):
                 self._container.mux(self._sound.encode(resampled))
@@ -156,28 +158,28 @@ class Video:
 
 
 class Gif:
-    """A GIF of 20 pictures a second, each the maximum of two frames against flicker.
+    """A GIF with 20 pictures per second, each the maximum of two frames to avoid flicker.
 
     Args:
         path: the file, see ``unfinished``.
         frames_per_second: of the game.
-        picture: turns the game's screen into the picture, RGB [h, w, 3].
+        picture: turns the game's screen into the picture, both RGB uint8 [h, w, 3].
     """
 
     def __init__(
         self, path: Path, frames_per_second: float, picture: Callable[[Picture], Picture]
     ) -> None:
-        import PIL.Image  # noqa: F401 (to miss it now and not after the game)
+        import PIL.Image  # noqa: F401 (fails before the game if it is missing)
 
         self.path = path
         self.milliseconds = round(1000 * GIF_EVERY / frames_per_second)
         self.picture = picture
         self._frames = 0
         self._last: Picture | None = None
-        self._pictures: list[bytes] = []  # as PNG: a game has thousands
+        self._pictures: list[bytes] = []  # PNG: there may be thousands
 
     def __call__(self, environment: Environment) -> None:
-        """Take a frame in, if it is its turn."""
+        """Add a frame if it is the next one to show."""
         self._frames += 1
         screen = environment.screen()
         if self._frames % GIF_EVERY == 0 and self._last is not None:
@@ -186,10 +188,10 @@ class Gif:
         self._last = screen
 
     def close(self) -> None:
-        """Write the file, if there was a frame."""
+        """Write the file, if there were any frames."""
         from PIL import Image
 
-        if not self._pictures and self._last is not None:  # too short a game for a third frame
+        if not self._pictures and self._last is not None:  # fewer than three frames
             self._pictures.append(cv2.imencode(".png", self.picture(self._last))[1].tobytes())
         if not self._pictures:
             return
@@ -197,7 +199,7 @@ class Gif:
         def images() -> Iterator[Image.Image]:
             for data in self._pictures:
                 array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-                # A game has at most 128 colours, so a palette of its own loses none.
+                # Atari has at most 128 colours, so a palette per picture is lossless.
                 yield Image.fromarray(np.asarray(array)).quantize(256)
 
         rest = images()
@@ -208,11 +210,12 @@ class Gif:
 
 
 class Pictures:
-    """Every frame as PNG, numbered from 000000, in a new folder; two columns for one of ALE's.
+    """Every frame as a PNG file, numbered from 000000.
 
     Args:
-        folder: where they go.
-        pixel_aspect: of the game; columns are doubled if its pixels are wide.
+        folder: made if it does not exist.
+        pixel_aspect: width over height of the game's pixels; columns are repeated this often,
+            rounded: twice in ALE.
     """
 
     def __init__(self, folder: Path, pixel_aspect: float) -> None:
@@ -233,15 +236,15 @@ class Pictures:
 
 
 class Sound:
-    """The sound as WAV, 8 bits.
+    """The sound as an 8-bit WAV file.
 
     Args:
         path: the file.
-        rate: samples a second.
+        rate: samples per second.
     """
 
     def __init__(self, path: Path, rate: int) -> None:
-        self._wav = wave.open(str(path), "wb")  # noqa: SIM115 (till close)
+        self._wav = wave.open(str(path), "wb")  # noqa: SIM115 (open until close)
         self._wav.setnchannels(1)
         self._wav.setsampwidth(1)
         self._wav.setframerate(rate)

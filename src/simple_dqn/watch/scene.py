@@ -1,4 +1,4 @@
-"""What a display shows, and how it is drawn as one picture: for the window and for the video."""
+"""Scene: what a display shows, and how the window and the video draw it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 Picture = NDArray[np.uint8]  # RGB [height, width, 3]
 
-BACKGROUND = 16  # of each colour
+BACKGROUND = 16  # red, green and blue alike
 TEXT, BAR, CHOSEN = (225,) * 3, (70, 90, 120), (240, 170, 40)
 STATUS_HEIGHT = 28  # pixels
 PANEL_WIDTH = 280
 MARGIN = 10
 LINE_HEIGHT = 22
-Q_MEMORY = 60  # steps whose Q-values set the range of the bars
+Q_MEMORY = 60  # steps whose Q-values determine the range of the bars
 
 
 class QValues(NamedTuple):
@@ -25,24 +25,24 @@ class QValues(NamedTuple):
 
     values: NDArray[np.float32]  # [A]
     names: list[str]  # [A] of the actions
-    action: int  # the one that is done
-    low: float  # the left end of the bars
-    high: float  # and the right one
+    action: int  # the one taken
+    low: float  # value at the left end of the bars
+    high: float  # and at the right end
 
     def text(self, action: int) -> str:
-        """The Q-value of an action, as short as it can be compared."""
+        """Return the Q-value of an action with few digits, enough to compare."""
         value = float(self.values[action])
         return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
 
     def lengths(self) -> NDArray[np.float64]:
-        """The length of each bar, 0 to 1, [A]: never quite 0, so that none looks forgotten."""
+        """Return the length of each bar, float64 [A] in 0.02 to 1, so that every bar is visible."""
         span = max(self.high - self.low, 1e-9)
         lengths: NDArray[np.float64] = np.clip((self.values - self.low) / span, 0.02, 1)
         return lengths
 
 
 class QMeter:
-    """Makes QValues whose range is that of the last steps: small differences are what decides.
+    """Makes QValues with the range of the last steps, so that small differences are visible.
 
     Args:
         names: of the actions, [A].
@@ -53,17 +53,17 @@ class QMeter:
         self._ranges: deque[tuple[float, float]] = deque(maxlen=Q_MEMORY)
 
     def read(self, values: NDArray[np.float32], action: int) -> QValues:
-        """Take in the Q-values [A] of the next state."""
+        """Return the Q-values [A] of the next state with their range."""
         self._ranges.append((float(values.min()), float(values.max())))
         lows, highs = zip(*self._ranges, strict=True)
         return QValues(values, self.names, action, min(lows), max(highs))
 
 
 class Scene(NamedTuple):
-    """All that a display shows at one moment."""
+    """Everything that a display shows at one moment."""
 
-    screen: Picture  # the game's own pixels
-    pixel_aspect: float  # width over height of one of them
+    screen: Picture  # the game's pixels
+    pixel_aspect: float  # width over height of a pixel
     status: str = ""  # one line
     q_values: QValues | None = None
     state: NDArray[Any] | None = None  # uint8 [H, h, w] what the network sees
@@ -71,7 +71,7 @@ class Scene(NamedTuple):
 
 
 def draw(scene: Scene, width: int, height: int) -> Picture:
-    """Return the scene as a picture of ``width`` x ``height`` pixels, as a window shows it."""
+    """Return the scene as a picture of ``width`` x ``height`` pixels, for the window."""
     picture = np.full((height, width, 3), BACKGROUND, np.uint8)
     panel = scene.q_values is not None or scene.state is not None
     panel_width = min(PANEL_WIDTH, width // 3) if panel else 0
@@ -92,19 +92,19 @@ def draw(scene: Scene, width: int, height: int) -> Picture:
 
 
 def enlarge(screen: Picture, height: int, width: int) -> Picture:
-    """Scale a picture with sharp pixels."""
+    """Return a picture scaled without smoothing."""
     scaled: Any = cv2.resize(screen, (width, height), interpolation=cv2.INTER_NEAREST)
     return scaled  # type: ignore[no-any-return]
 
 
 def draw_panel(panel: Picture, scene: Scene) -> None:
-    """Draw the Q-values and below them what the network sees into ``panel``, a view."""
+    """Draw the Q-values, and below them what the network sees, into ``panel`` in place."""
     height, width = panel.shape[:2]
     y = MARGIN
     if scene.q_values is not None:
         q = scene.q_values
         pitch = min(LINE_HEIGHT, max((height - 2 * MARGIN) // len(q.names), 8))
-        left, room = width * 42 // 100, width * 30 // 100  # of the bars, behind them the numbers
+        left, room = width * 42 // 100, width * 30 // 100  # of the bars; the numbers follow them
         for action, name in enumerate(q.names):
             colour = CHOSEN if action == q.action else BAR
             right = left + round(room * float(q.lengths()[action]))
@@ -125,14 +125,14 @@ def draw_panel(panel: Picture, scene: Scene) -> None:
 
 
 def grid(count: int, width: int, height: int) -> tuple[int, int]:
-    """Return (columns, side) of the largest squares of which ``count`` fit into a rectangle."""
+    """Return (columns, side) of the largest equal squares such that ``count`` fit a rectangle."""
     sides = {c: min(width // c, height // -(-count // c)) for c in range(1, count + 1)}
     columns = max(sides, key=lambda c: sides[c])
     return columns, max(sides[columns], 0)
 
 
 def _draw_help(room: Picture, lines: tuple[tuple[str, str], ...]) -> None:
-    """Write the keys over the game, on a darkened ground."""
+    """Write the keys over the game, on a darkened background."""
     height, width = len(lines) * LINE_HEIGHT + 2 * MARGIN, 330
     box = room[MARGIN : MARGIN + height, MARGIN : MARGIN + width]
     box //= 8
@@ -145,7 +145,7 @@ def _draw_help(room: Picture, lines: tuple[tuple[str, str], ...]) -> None:
 def write(
     picture: Picture, text: str, x: int, y: int, colour: tuple[int, ...], size: int = 15
 ) -> None:
-    """Write ``text`` with its baseline at ``y``, in letters of ``size`` pixels."""
+    """Write ``text`` with its baseline at ``y``, in a font of ``size`` pixels."""
     if text and size > 0:
         cv2.putText(picture, text, (x, y), colour, _FONT, size)
 

@@ -1,4 +1,4 @@
-"""TerminalDisplay: a game in a text terminal, two pixels a character, by blessed."""
+"""TerminalDisplay: a game in a text terminal, two pixels per character, by blessed."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from simple_dqn.watch.interface import Display, signals_unwind
 from simple_dqn.watch.joystick import DOWN, FIRE, LEFT, OPPOSITES, RIGHT, UP
 from simple_dqn.watch.scene import QValues, Scene, grid
 
-HALF_BLOCK = "▀"  # its upper half has the foreground's colour, its lower the background's
-# By blessed's names of keys; plain characters have none.
+HALF_BLOCK = "▀"  # foreground colour in the upper half, background colour in the lower
+# By blessed's key names; plain characters have none.
 JOYSTICK = {"KEY_UP": UP, "KEY_DOWN": DOWN, "KEY_LEFT": LEFT, "KEY_RIGHT": RIGHT}
 JOYSTICK |= {"KEY_SPACE": FIRE, " ": FIRE}
 JOYSTICK |= {prefix + digit: digit for prefix in ("KEY_", "") for digit in "0123456789"}
 PANEL_WIDTH = 24  # columns
 LEAST_WIDTH = 8
-ESCAPE_DELAY = 0.05  # seconds within which the rest of an arrow key's sequence has to come
-# Terminals tell a key that is held only by repeating it, after a first pause, and never tell its
-# release. So a key counts as held until it has not been repeated for a while.
+ESCAPE_DELAY = 0.05  # seconds to wait for the rest of an escape sequence, as of an arrow key
+# Most terminals only repeat a held key, after an initial delay, and do not report its release. So a
+# key counts as held until it has not been repeated for this long.
 FIRST_HOLD, NEXT_HOLD = 0.35, 0.12  # seconds
 
 Cells = NDArray[np.int32]  # [rows, columns, 3]: character, foreground and background 0xRRGGBB
 
 
 class TerminalDisplay(Display):
-    """The terminal that the program was started in; on any exit it is as it was before.
+    """The terminal in which the program was started; it is restored on any exit.
 
-    Where the terminal speaks the Kitty keyboard protocol, keys are held until they are released.
+    If the terminal supports the Kitty keyboard protocol, keys are held until they are released.
     """
 
-    frames_per_second = 30  # what a terminal over SSH may keep up with
+    frames_per_second = 30  # a terminal over SSH may not keep up with more
 
     def __init__(self) -> None:
         self._terminal = blessed.Terminal()
@@ -68,7 +68,9 @@ class TerminalDisplay(Display):
             name = (key.name or key.value).removesuffix("_RELEASED").removesuffix("_REPEATED")
             if key.released:
                 self._until.pop(JOYSTICK.get(name, ""), None)
-            elif part := JOYSTICK.get(key.value or name):  # the character, whatever makes it
+            elif part := JOYSTICK.get(
+                key.value or name
+            ):  # the character, whichever key produces it
                 self._press(part, exact=key.uses_keyboard_protocol)
             elif name == "KEY_ESCAPE":
                 pressed.append("escape")
@@ -84,24 +86,24 @@ class TerminalDisplay(Display):
         return held
 
     def _press(self, part: str, exact: bool) -> None:
-        """Hold a key; for how long, unless its release will be told, is a guess."""
+        """Hold a key: until its release if that is reported (``exact``), else for a while."""
         now = time.perf_counter()
         hold = NEXT_HOLD if self._until.get(part, 0) > now else FIRST_HOLD
         for pair in OPPOSITES:
-            if part in pair:  # the later one counts
+            if part in pair:  # the last one pressed counts
                 (other,) = pair - {part}
                 self._until.pop(other, None)
-        if not exact:  # terminals repeat only the last of several keys: the others stay as long
+        if not exact:  # only the last of several held keys is repeated: extend the others too
             for other, until in self._until.items():
                 self._until[other] = max(until, now + hold)
         self._until[part] = float("inf") if exact else now + hold
         self._tapped.add(part)
 
     def draw(self, scene: Scene) -> None:
-        """See Display: only what has changed is sent."""
+        """See Display. Only changed cells are sent."""
         rows, columns = self._terminal.height, self._terminal.width
         cells = compose(scene, max(rows, 2), max(columns, LEAST_WIDTH))
-        if self._shown.shape != cells.shape:  # another size: nothing there is of use
+        if self._shown.shape != cells.shape:  # resized: redraw everything
             sys.stdout.write(self._terminal.normal + self._terminal.clear)
             self._shown = np.full_like(cells, -1)
         sys.stdout.write(changes(self._shown, cells))
@@ -120,7 +122,7 @@ def compose(scene: Scene, rows: int, columns: int) -> Cells:
     panel = scene.q_values is not None or scene.state is not None
     panel_width = min(PANEL_WIDTH, columns // 2) if panel else 0
 
-    # Half a cell is about a square.
+    # Half a cell is roughly square.
     h, w = scene.screen.shape[:2]
     wide = w * scene.pixel_aspect
     scale = min(2 * (rows - 1) / h, (columns - panel_width) / wide)
@@ -137,13 +139,13 @@ def compose(scene: Scene, rows: int, columns: int) -> Cells:
 
 
 def half_blocks(screen: NDArray[np.uint8], rows: int, columns: int) -> Cells:
-    """Return a picture, RGB [h, w, 3], as ``rows`` x ``columns`` cells, each two pixels."""
+    """Return a picture, RGB uint8 [h, w, 3], as ``rows`` x ``columns`` cells of two pixels each."""
     shape = (columns, 2 * rows)
     shrinks = 2 * rows < screen.shape[0] or columns < screen.shape[1]
     small: Any = cv2.resize(
         screen, shape, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST
     )
-    if shrinks:  # an average alone would drown a ball of few pixels: half of it is the brightest
+    if shrinks:  # averaging alone would lose a ball of a few pixels: mix in the brightest ones
         kernel = np.ones((screen.shape[0] // shape[1] + 1, screen.shape[1] // columns + 1))
         brightest: Any = cv2.resize(cv2.dilate(screen, kernel), shape)
         small = cv2.addWeighted(small, 0.5, brightest, 0.5, 0)
@@ -153,10 +155,10 @@ def half_blocks(screen: NDArray[np.uint8], rows: int, columns: int) -> Cells:
 
 
 def changes(shown: Cells, cells: Cells) -> str:
-    """Return the text that turns a terminal showing ``shown`` into one showing ``cells``."""
+    """Return the output that changes a terminal from ``shown`` to ``cells``."""
     pieces = []
     foreground = background = -1
-    where = (-1, -1)  # of the cursor
+    where = (-1, -1)  # cursor position
     for row, column in zip(*np.nonzero((shown != cells).any(axis=-1)), strict=True):
         character, fore, back = (int(value) for value in cells[row, column])
         if (row, column) != where:
@@ -171,7 +173,7 @@ def changes(shown: Cells, cells: Cells) -> str:
 
 
 def _compose_panel(cells: Cells, scene: Scene) -> None:
-    """Put the Q-values and below them what the network sees into ``cells``, a view."""
+    """Write the Q-values, and below them what the network sees, into ``cells`` in place."""
     rows, columns = cells.shape[:2]
     top = 0
     if scene.q_values is not None:
@@ -179,7 +181,7 @@ def _compose_panel(cells: Cells, scene: Scene) -> None:
         top = len(scene.q_values.names) + 1
     if scene.state is not None and scene.state.ndim == 3:
         across, side = grid(len(scene.state), columns - 1, 2 * (rows - top))
-        side = side // 2 * 2 - 2  # a cell is two pixels high, and a gap stays
+        side = side // 2 * 2 - 2  # a cell is two pixels high; leave a gap
         for index, frame in enumerate(scene.state if side > 0 else ()):
             row, column = divmod(index, across)
             row, column = top + row * (side // 2 + 1), 1 + column * (side + 2)
@@ -189,7 +191,7 @@ def _compose_panel(cells: Cells, scene: Scene) -> None:
 
 
 def _compose_q_values(cells: Cells, q: QValues) -> None:
-    """Write a line for each action: name, value and a bar behind them."""
+    """Write a line per action: name, value, and a bar in the background."""
     columns = cells.shape[1]
     bars = q.lengths() * (columns - 1)
     for row, name in enumerate(q.names):
@@ -201,7 +203,7 @@ def _compose_q_values(cells: Cells, q: QValues) -> None:
 
 
 def _write(line: Cells, text: str) -> None:
-    """Write ``text`` into a line of cells, on black, as far as it goes."""
+    """Write ``text`` into a line of cells, on black, cut off at the end of the line."""
     text = text[: len(line)]
     line[: len(text), 0] = [ord(c) for c in text]
     line[: len(text), 1], line[: len(text), 2] = 0xE0E0E0, 0
@@ -209,15 +211,15 @@ def _write(line: Cells, text: str) -> None:
 
 @contextlib.contextmanager
 def _key_releases(terminal: blessed.Terminal) -> Any:
-    """Ask for key releases where the terminal speaks the Kitty keyboard protocol.
+    """Request key releases if the terminal supports the Kitty keyboard protocol.
 
-    Not by blessed's own context: it would set the flags also where no answer came in time, and
-    then not take them back.
+    blessed's context manager is not used: it also sets the flags if the terminal did not answer in
+    time, and does not reset them then.
     """
     if terminal.get_kitty_keyboard_state(timeout=1) is None:
         yield
         return
-    # Push: unambiguous keys 1, events 2, all keys as sequences 8, the text that they make 16.
+    # Push the flags: unambiguous keys 1, event types 2, all keys as sequences 8, their text 16.
     sys.stdout.write("\x1b[>27u")
     sys.stdout.flush()
     try:
@@ -229,7 +231,7 @@ def _key_releases(terminal: blessed.Terminal) -> Any:
 
 @contextlib.contextmanager
 def _log_lines_wait() -> Any:
-    """Keep log lines back: they would be written into the picture."""
+    """Hold back log lines, which would be written into the picture."""
     root = logging.getLogger()
     before = root.handlers[:]
     memory = logging.handlers.MemoryHandler(10_000, flushLevel=logging.CRITICAL + 1)

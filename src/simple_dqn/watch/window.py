@@ -1,4 +1,4 @@
-"""Window: a game in a window of its own, by pygame."""
+"""Window: a game in a window, by pygame."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from simple_dqn.watch.interface import QUIT, Display
 from simple_dqn.watch.joystick import DOWN, FIRE, LEFT, RIGHT, UP
 from simple_dqn.watch.scene import STATUS_HEIGHT, Scene, draw
 
-SIZE = (840, 630 + STATUS_HEIGHT)  # pixels: three rows for one of the game, and the status
+SIZE = (840, 630 + STATUS_HEIGHT)  # pixels: three rows per row of the game, and the status line
 LEAST = (160, 120)
 
 JOYSTICK = {
@@ -27,7 +27,7 @@ class Window(Display):
     """A resizable window.
 
     Raises:
-        UsageError: it cannot be opened.
+        UsageError: the window cannot be opened.
     """
 
     def __init__(self, title: str) -> None:
@@ -36,13 +36,13 @@ class Window(Display):
             self._surface = pygame.display.set_mode(SIZE, pygame.RESIZABLE)
         except pygame.error as error:
             raise UsageError(f"cannot open a window: {error}") from None
-        # SDL would rather draw where nobody sees it than fail, as with a DISPLAY that has gone.
+        # If the DISPLAY is gone, SDL falls back to a driver without a screen instead of failing.
         unseen = pygame.display.get_driver() in ("dummy", "offscreen")
         if unseen and not os.environ.get("SDL_VIDEODRIVER"):
             pygame.display.quit()
-            raise UsageError("cannot open a window: the screen that DISPLAY names is not there")
+            raise UsageError("cannot open a window: the screen named by DISPLAY is not available")
         pygame.display.set_caption(title)
-        self._held: dict[int, str] = {}  # key -> of the joystick
+        self._held: dict[int, str] = {}  # key -> part of the joystick
         self._tapped: set[str] = set()
 
     def keys(self) -> list[str]:
@@ -54,7 +54,7 @@ class Window(Display):
             elif event.type == pygame.KEYDOWN and event.key == pygame.K_ESCAPE:
                 pressed.append("escape")
             elif event.type == pygame.KEYDOWN:
-                # A character counts wherever the keyboard's layout has it.
+                # By character, so that every keyboard layout works.
                 part = JOYSTICK.get(event.key, event.unicode)
                 if event.key in JOYSTICK or part.isdecimal():
                     self._held[event.key] = part

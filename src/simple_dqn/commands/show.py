@@ -1,0 +1,79 @@
+"""What any command may show or record of a run: a log line, a window, pictures, sound."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from simple_dqn.commands.build import Run
+from simple_dqn.environment import Environment
+from simple_dqn.errors import UsageError
+from simple_dqn.storage.files import require_writable
+
+logger = logging.getLogger(__name__)
+
+
+def announce(run: Run) -> None:
+    """Log what is about to run, once nothing can be refused any more."""
+    options = run.config
+    weights = f", from {options.run.load_weights}" if options.run.load_weights else ""
+    logger.info(
+        "%s: %d actions, network on %s in %s%s",
+        run.game, len(run.environment.action_meanings), run.network.device,
+        options.backend.datatype, weights,
+    )  # fmt: skip
+
+
+def title(run: Run) -> str:
+    """Return the title of a window that shows the run."""
+    return f"{run.game} - Simple DQN"
+
+
+def show_and_record(run: Run) -> None:
+    """Attach what ``--display_screen`` and ``--record_...`` ask for to the first game.
+
+    Raises:
+        UsageError: there is no screen, a package is missing, or a recording exists already.
+    """
+    env = run.config.environment
+    for option, place in (
+        ("record_screen_path", env.record_screen_path),
+        ("record_sound_filename", env.record_sound_filename),
+    ):
+        if place and Path(place).exists():
+            raise UsageError(f"--{option} '{place}' exists: give another name")
+        if place:
+            require_writable(Path(place).parent, option)
+    if env.display_screen:
+        show_window(run)
+    if env.record_screen_path or env.record_sound_filename:
+        record_game(run)
+
+
+def show_window(run: Run) -> None:
+    """Show the first game in a window."""
+    from simple_dqn.watch.displays import open_display
+    from simple_dqn.watch.player import Player
+
+    display = open_display("window", title(run))
+    assert display is not None
+    player = Player(run.agent, display, None, has_network=True)
+    run.resources.callback(player.close)
+    run.agent.callbacks.append(player)
+
+
+def record_game(run: Run) -> None:
+    """Write the frames and the sound of the first game into files."""
+    from simple_dqn.watch.recorder import Pictures, Sound
+
+    env = run.config.environment
+    listeners: list[Callable[[Environment], None]] = []
+    if env.record_screen_path:
+        listeners.append(Pictures(Path(env.record_screen_path), run.environment.pixel_aspect))
+    if env.record_sound_filename:
+        sound = Sound(Path(env.record_sound_filename), run.environment.sound_rate)
+        run.resources.callback(sound.close)
+        listeners.append(sound)
+    for environment, _ in run.agent.all_games:
+        environment.on_frame += tuple(listeners)

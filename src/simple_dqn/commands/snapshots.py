@@ -1,0 +1,124 @@
+"""Runs from a snapshot: its game, its options, its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from simple_dqn.callbacks.writers import CSVFile
+from simple_dqn.commands.build import Run, build
+from simple_dqn.environments.games import find_rom
+from simple_dqn.errors import UsageError
+from simple_dqn.options.definitions import Config
+from simple_dqn.options.resolve import resolve
+from simple_dqn.storage.snapshot import Saved, Snapshot, fitting_weights
+
+ONE_GAME = {"num_envs": 1, "workers": 0}  # what is given on top of a snapshot's options
+
+
+def find_snapshots_game(snapshot: Saved, environment: str = "") -> tuple[str, Path | None]:
+    """Return (game, ROM) of a snapshot or checkpoint: from roms/, else what ale-py ships.
+
+    Args:
+        snapshot: it may come from anyone, so it alone does not decide which modules run.
+        environment: what the user gave as ``--environment``.
+
+    Raises:
+        UsageError: there is no such game here, or its code needs the user's consent.
+    """
+    own = str(snapshot.config.get("environment"))
+    if environment not in ("", own):
+        raise UsageError(f"'{snapshot.path}' was trained with --environment {own}: leave it out")
+    if ":" in own and not environment:
+        raise UsageError(
+            f"'{snapshot.path}' was trained on a custom environment: "
+            f"--environment {own} runs the code of that name here"
+        )
+    if ":" in own:
+        return snapshot.game, None
+    if own == "gym":
+        module = snapshot.game.rpartition(":")[0]
+        if module and environment != "gym":
+            raise UsageError(
+                f"'{snapshot.path}' was trained on '{snapshot.game}': --environment gym imports "
+                f"the module {module} for it"
+            )
+        return snapshot.game, None
+    return find_rom(f"roms/{snapshot.game}.bin")
+
+
+@contextmanager
+def snapshot_run(
+    snapshot: Snapshot, config: Config, environment: str = "", **options: Any
+) -> Iterator[Run]:
+    """Build a run that plays with a snapshot's network, without a replay memory.
+
+    Args:
+        snapshot: whose weights and counters it has.
+        config: see ``snapshot_config``.
+        environment: what the user gave as ``--environment``.
+        options: see ``build``.
+
+    Raises:
+        UsageError: its game or its network cannot be made here.
+    """
+    game, rom = find_snapshots_game(snapshot, environment)
+    with build(config, game, rom, **{"with_memory": False, **options}) as run:
+        load_snapshot_into(run, snapshot)
+        yield run
+
+
+def snapshot_config(snapshot: Snapshot, given: Mapping[str, Any]) -> Config:
+    """Return the options of a snapshot with what the user gave on top, for a single game."""
+    return resolve({**given, **ONE_GAME}, snapshot.config)
+
+
+def load_snapshot_into(run: Run, snapshot: Snapshot) -> None:
+    """Set weights and counters to a snapshot's.
+
+    Raises:
+        UsageError: see ``load_weights``.
+    """
+    load_weights(run, snapshot)
+    run.agent.total_train_steps = snapshot.total_train_steps
+    run.network.weight_updates = snapshot.weight_updates
+    run.statistics.epoch = snapshot.epoch
+
+
+def load_weights(run: Run, snapshot: Snapshot) -> None:
+    """Set the network's weights to a snapshot's.
+
+    Raises:
+        UsageError: the snapshot is for other actions or observations than the game's.
+    """
+    own, theirs = run.environment.action_meanings, snapshot.action_meanings
+    if own != theirs:
+        raise UsageError(
+            f"'{snapshot.path}' was trained on {snapshot.game} with the actions "
+            f"{' '.join(theirs)}, but {run.game} has {' '.join(own)} here"
+        )
+    seen = snapshot.observation_shape, snapshot.observation_dtype
+    here = run.environment.observation_shape, run.environment.observation_dtype.name
+    if seen != here:
+        raise UsageError(
+            f"'{snapshot.path}' sees observations {seen[0]} {seen[1]}, but {run.game} has "
+            f"{here[0]} {here[1]} here"
+        )
+    try:
+        run.network.load_weights(fitting_weights(snapshot.weights, run.network.weights()))
+    except UsageError as error:
+        raise UsageError(f"'{snapshot.path}': {error}") from None
+
+
+def open_test_csv(config: Config) -> tuple[CSVFile, ...]:
+    """Return the CSV file that the row of a test goes to, if one was asked for.
+
+    Raises:
+        UsageError: it exists already.
+    """
+    path = Path(config.run.csv_file)
+    if config.run.csv_file and path.exists() and not config.run.overwrite:
+        raise UsageError(f"'{path}' exists: give another --csv_file, or --overwrite true")
+    return (CSVFile(path),) if config.run.csv_file else ()

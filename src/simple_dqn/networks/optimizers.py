@@ -1,0 +1,67 @@
+"""The optimisers that ``--optimizer`` names, with all of their state there from the start."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from simple_dqn.networks.rmsprop import RMSProp
+
+# What each keeps for a parameter; ``rmsprop.RMSProp`` makes its own.
+SLOTS = {
+    "adam": ("step", "exp_avg", "exp_avg_sq"),
+    "adadelta": ("step", "square_avg", "acc_delta"),
+    "sgd": (),
+}
+
+
+def make_optimizer(
+    name: str,
+    params: Sequence[Tensor],
+    *,
+    learning_rate: float,
+    decay_rate: float,
+    epsilon: float,
+    centered: bool,
+    compiled: bool = False,
+    captured: bool = False,
+) -> torch.optim.Optimizer:
+    """Return an optimiser.
+
+    Args:
+        name: "rmsprop" (see ``rmsprop.RMSProp``), "adam", "adadelta" or "sgd".
+        params: the parameters to optimise, all on one device.
+        learning_rate, decay_rate, epsilon, centered: for those that have them. Adadelta as in its
+            paper has no learning rate (Zeiler 2012).
+        compiled: compile its update, if it is rmsprop.
+        captured: make it one that a CUDA graph can hold.
+    """
+    device = params[0].device
+    # Captured and compiled code reads the step size, which a schedule may move, from a tensor.
+    lr = torch.tensor(learning_rate, device=device) if captured else learning_rate
+    optimizer: torch.optim.Optimizer
+    if name == "rmsprop":
+        return RMSProp(params, lr, decay_rate, epsilon, centered, compiled)
+    if name == "adam":
+        optimizer = torch.optim.Adam(params, lr, eps=epsilon, fused=True, capturable=captured)
+    elif name == "sgd":
+        optimizer = torch.optim.SGD(params, learning_rate)
+    else:
+        optimizer = torch.optim.Adadelta(params, 1.0, rho=decay_rate, eps=epsilon)
+    for param in params:
+        step = torch.zeros((), device=device if name == "adam" else "cpu")
+        optimizer.state[param] = {
+            slot: step if slot == "step" else torch.zeros_like(param) for slot in SLOTS[name]
+        }
+    return optimizer
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+    """Set the step size."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(learning_rate)
+        else:
+            group["lr"] = learning_rate
