@@ -39,7 +39,9 @@ def find_game(name: str, kind: str) -> tuple[str, str, Path | None]:
     except UsageError:
         import gymnasium
 
-        if kind == "auto" and (name in gymnasium.registry or ":" in name):
+        from simple_dqn.environments.gymnasium_games import is_registered
+
+        if kind == "auto" and (":" in name or is_registered(name)):
             return "gym", name, None
         if Path(name).is_file():
             raise
@@ -58,7 +60,7 @@ def find_game(name: str, kind: str) -> tuple[str, str, Path | None]:
 
 
 def find_preset(kind: str, game: str) -> str:
-    """Return the preset that suits a game: "nature" for screens, "vector" for all else.
+    """Return the preset that suits a game, by its observations: screens, boards or vectors.
 
     Args:
         kind, game: see ``find_game``.
@@ -71,7 +73,7 @@ def find_preset(kind: str, game: str) -> str:
     options = EnvironmentOptions(environment=kind)
     environment = make_environment(Config(options), game, None, 1, np.random.SeedSequence(0))
     environment.close()
-    return "nature" if environment.observation_dtype == np.uint8 else "vector"
+    return {2: "nature", 3: "minatar"}.get(len(environment.observation_shape), "vector")
 
 
 def make_environment(

@@ -5,30 +5,41 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Iterator
-from operator import itemgetter
+from importlib.metadata import entry_points
 from typing import Any
 
 import ale_py
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Dict, Discrete, Space, Text
+from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import AutoresetMode
-from gymnasium.wrappers import FilterObservation, FlattenObservation, TransformObservation
 from numpy.typing import NDArray
 
 from simple_dqn.environment import Environment, NotRepeatableError, Step, lane_seeds
 from simple_dqn.environments.atari import shrink
+from simple_dqn.environments.observations import LARGEST_BOARD, plain
 from simple_dqn.errors import UsageError
 from simple_dqn.storage.states import conform, typed
 
 gymnasium.register_envs(ale_py)  # the ids ALE/...
 gymnasium.logger.min_level = gymnasium.logger.ERROR  # its warnings are for an environment's author
 
-SMALLEST_SCREEN = 24  # pixels a side; less is a board of numbers
+
+def is_registered(env_id: str) -> bool:
+    """Whether Gymnasium knows an id; an installed package that offers it is asked to register it.
+
+    Packages such as minatar name their function in the entry points of the group gymnasium.envs,
+    which Gymnasium itself no longer loads.
+    """
+    namespace = env_id.rpartition("/")[0]
+    if env_id not in gymnasium.registry and namespace and ":" not in env_id:
+        for entry in entry_points(group="gymnasium.envs", name=namespace):
+            entry.load()()
+    return env_id in gymnasium.registry
 
 
 class GymEnvironment(Environment):
-    """A Gymnasium environment: screens become grey and small, all else a vector.
+    """A Gymnasium environment; ``observations`` says what is seen of it.
 
     The lanes step through Gymnasium's own vector API, without its autoreset. What is no screen is
     flattened by Gymnasium: vectors stay as they are, a discrete observation becomes one-hot, of a
@@ -61,6 +72,7 @@ class GymEnvironment(Environment):
         screen_height: int,
         render: bool = False,
     ) -> None:
+        is_registered(env_id)
         drawing: dict[str, Any] = {"render_mode": "rgb_array"} if render else {}
         try:
             self.games: Any = gymnasium.make_vec(
@@ -93,14 +105,15 @@ class GymEnvironment(Environment):
         if len(self.action_meanings) != len(numbers):  # a wrapper has changed them
             self.action_meanings = numbers
 
-        screen = is_screen(observations)
-        if not screen and not (isinstance(observations, Box) and len(observations.shape) == 1):
+        shape = observations.shape if isinstance(observations, Box) else ()
+        if len(shape) not in (1, 2, 3) or (len(shape) == 3 and max(shape[1:]) > LARGEST_BOARD):
             raise UsageError(
-                f"'{env_id}' has the observation space {observations}; supported are one screen, "
-                f"uint8 [h, w], [h, w, 1 or 3] or [1 or 3, h, w], and what Gymnasium can flatten"
+                f"'{env_id}' has the observation space {observations}; supported are one screen or "
+                f"board, [h, w], [h, w, channels] or [channels, h, w], and what can be flattened"
             )
-        self.observation_shape = (screen_height, screen_width) if screen else observations.shape
-        self.observation_dtype = np.dtype(np.uint8 if screen else np.float32)
+        self.shrinks = len(shape) == 2
+        self.observation_shape = (screen_height, screen_width) if self.shrinks else shape
+        self.observation_dtype = np.dtype(observations.dtype if len(shape) > 1 else np.float32)
         # What each lane's game came from, its seed or its generator, and what was done in it since.
         self.origins: list[Any] = [None] * num_envs
         self.done: list[list[int]] = [[] for _ in range(num_envs)]
@@ -201,16 +214,14 @@ class GymEnvironment(Environment):
 
     def _observe(self, observations: NDArray[Any], lanes: NDArray[np.bool_]) -> None:
         """Turn what Gymnasium shows in some lanes into our observations."""
-        if self.observation_dtype == np.float32:
+        if not self.shrinks:
             self.last[lanes] = observations[lanes]
-            if not np.isfinite(self.last[lanes]).all():
+            if self.last.dtype == np.float32 and not np.isfinite(self.last[lanes]).all():
                 raise UsageError(f"'{self.env_id}' gave an observation that is not finite")
-        else:
-            height, width = self.observation_shape
-            for lane in np.flatnonzero(lanes):
-                picture = observations[lane]
-                grey = picture[:, :, 0] if picture.shape[2:] == (1,) else picture
-                self.last[lane] = shrink(grey, width, height, self.resize)
+            return
+        height, width = self.observation_shape
+        for lane in np.flatnonzero(lanes):
+            self.last[lane] = shrink(observations[lane], width, height, self.resize)
 
     def screen(self) -> NDArray[np.uint8]:
         """See Environment."""
@@ -239,40 +250,3 @@ class GymEnvironment(Environment):
             raise UsageError(
                 f"'{self.env_id}' itself failed in {method}: {type(error).__name__}: {error}"
             ) from error
-
-
-def is_screen(space: Space[Any]) -> bool:
-    """Whether observations are screens: uint8 [h, w], [h, w, 1] or [h, w, 3]."""
-    shape = space.shape or ()
-    grey_or_rgb = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3))
-    return space.dtype == np.uint8 and grey_or_rgb and min(shape[:2]) >= SMALLEST_SCREEN
-
-
-def flattens(space: Space[Any]) -> bool:
-    """Whether observations can become a vector."""
-    try:
-        return space.is_np_flattenable and not isinstance(space, Text)
-    except NotImplementedError:  # a space of somebody's own
-        return False
-
-
-def plain(game: gymnasium.Env[Any, Any]) -> Any:
-    """Wrap a game so that it shows a screen or a vector, if that can be done."""
-    space: Any = game.observation_space
-    if isinstance(space, Dict):
-        screens = [name for name, part in space.items() if is_screen(part)]
-        if len(screens) == 1:
-            return TransformObservation(game, itemgetter(screens[0]), space[screens[0]])
-        vectors = [name for name, part in space.items() if flattens(part)]
-        if screens or not vectors:
-            return game  # refused: which screen to see is not ours to say
-        game = FilterObservation(game, vectors)
-        space = game.observation_space
-    shape: tuple[int, ...] = space.shape or ()
-    pixels = space.dtype == np.uint8 and len(shape) > 1 and sorted(shape)[-2] >= SMALLEST_SCREEN
-    if pixels and len(shape) == 3 and shape[0] in (1, 3):
-        low, high = (np.moveaxis(bound, 0, -1) for bound in (space.low, space.high))
-        channels_last = Box(low, high, dtype=np.uint8)
-        return TransformObservation(game, lambda screen: np.moveaxis(screen, 0, -1), channels_last)
-    numbers = isinstance(space, Box) and len(shape) == 1
-    return game if pixels or numbers or not flattens(space) else FlattenObservation(game)

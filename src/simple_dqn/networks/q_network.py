@@ -32,14 +32,16 @@ NOISE = 0.5  # σ₀, Fortunato et al. 2018, section 3.2
 class QNetwork(nn.Module):
     """Q-values of all actions from a state: a trunk for its kind, then a linear head.
 
-    Screens go through three convolutions, vectors straight into the hidden layers. Without a hidden
+    Screens go through three convolutions, boards through one of 3x3 (Young and Tian 2019, appendix
+    A), vectors straight into the hidden layers. Without a hidden
     layer Q is linear in the observations and has no bias: of one-hot ones it is a table.
 
     Args:
         num_actions: A.
         history_length: H.
-        observation_shape: (height, width) for screens, (d,) for vectors.
-        filters: of the first convolution; the other two have twice as many.
+        observation_shape: (height, width) for screens, (channels, rows, columns) for boards, (d,)
+            for vectors.
+        filters: of the first convolution; of screens, the other two have twice as many.
         hidden_layers: fully connected layers before the output; the last of them is in the head.
         hidden_units: rectifier units of each.
         conv1_padding: zero padding of the first convolution, pixels.
@@ -87,6 +89,12 @@ class QNetwork(nn.Module):
                     f"small for the network: --screen_width and --screen_height from 36"
                 )
             features = channels * math.prod(size)
+        elif len(observation_shape) == 3:
+            board, rows, columns = observation_shape
+            layers += [nn.Conv2d(history_length * board, filters, 3)]
+            layers += [nn.BatchNorm2d(filters)] if batch_norm else []
+            layers += [nn.ReLU()]
+            features = filters * (rows - 2) * (columns - 2)
         else:
             features = history_length * math.prod(observation_shape)
         layers += [nn.Flatten()]
@@ -124,6 +132,8 @@ class QNetwork(nn.Module):
 
     def distributions(self, states: Tensor) -> Tensor:
         """Return the quantiles of the return of each action, [B, A, K]."""
+        if states.dim() == 5:  # boards: the channels of all observations side by side
+            states = states.flatten(1, 2)
         if states.dtype == torch.uint8:
             # Channels last is the layout that the convolutions are fastest in. Each of the two
             # conversions by itself is vectorised on the CPU; both at once are not.

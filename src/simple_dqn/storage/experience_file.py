@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from simple_dqn.environment import Environment
 from simple_dqn.errors import UsageError
 from simple_dqn.options.definitions import RECIPE, SCREEN_RECIPE, Config
@@ -56,7 +54,7 @@ def _origin(config: Config, game: str, environment: Environment) -> dict[str, An
     """Return what must be the same where experience is learnt from."""
     options = config.to_dict()
     kind = options["environment"]
-    screens = environment.observation_dtype == np.uint8
+    screens = len(environment.observation_shape) == 2
     recipe = RECIPE if kind == "ale" else SCREEN_RECIPE if kind == "gym" and screens else ()
     return dict(
         environment=kind,
