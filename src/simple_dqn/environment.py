@@ -18,7 +18,7 @@ class Step(NamedTuple):
     """What one action in each lane led to."""
 
     observations: NDArray[Any]  # [N, *shape] what the game shows after the action
-    rewards: NDArray[np.float32]  # [N] raw, summed over the frame skip
+    rewards: NDArray[np.float64]  # [N] raw, summed over the frame skip
     terminals: NDArray[np.bool_]  # [N] no bootstrapping beyond: game over, or a lost life
     truncateds: NDArray[np.bool_]  # [N] cut off by a limit: bootstrapping continues
     game_overs: NDArray[np.bool_]  # [N] the game itself ended (a lost life doesn't end it)

@@ -156,7 +156,7 @@ class ReplayMemory:
     def add(
         self,
         actions: NDArray[np.integer[Any]],
-        rewards: NDArray[np.float32],
+        rewards: NDArray[np.floating[Any]],
         observations: NDArray[Any],
         terminals: Bools,
     ) -> None:

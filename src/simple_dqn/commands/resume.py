@@ -251,7 +251,8 @@ def resume_exactly(
         write_record(config, game, rom, command_line, records)
         announce(run)
         logger.info(
-            "resuming exactly, in epoch %d %s after %d steps", saved.epoch, saved.phase,
+            "resuming %s, in epoch %d %s after %d steps",
+            "with new games" if run.agent.phase.new_games else "exactly", saved.epoch, saved.phase,
             run.agent.phase.rounds * run.agent.environment.num_envs,
         )  # fmt: skip
         run_with_checkpoints(run, checkpoint, outputs, saved.phase, plan.refill)

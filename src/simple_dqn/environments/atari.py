@@ -155,7 +155,7 @@ class ALEEnvironment(Environment):
     def act(self, actions: NDArray[np.integer[Any]]) -> Step:
         """See Environment."""
         n = self.num_envs
-        rewards = np.zeros(n, np.float32)
+        rewards = np.zeros(n, np.float64)
         terminals, truncateds, game_overs = np.zeros((3, n), np.bool_)
         for lane in range(n):
             if self.waiting[lane]:

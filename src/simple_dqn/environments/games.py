@@ -18,6 +18,7 @@ from ale_py import ALEInterface, LoggerMode, roms
 
 from simple_dqn.environment import Environment
 from simple_dqn.environments.atari import ALEEnvironment
+from simple_dqn.environments.custom import CustomEnvironment
 from simple_dqn.errors import UsageError
 from simple_dqn.options import custom_classes as user_classes
 from simple_dqn.options.definitions import Config
@@ -133,17 +134,9 @@ def _make(
         environment: Environment = user_classes.make(
             env.environment, base, "environment", game, num_envs=num_envs, seed=seed
         )
-        needed = ("num_envs", "action_meanings", "observation_shape", "observation_dtype")
-        if lacks := [name for name in needed if not hasattr(environment, name)]:
-            raise UsageError(f"{env.environment} lacks the attribute {' and '.join(lacks)}")
-        if environment.observation_dtype not in (np.uint8, np.float32):
-            dtype = environment.observation_dtype
-            raise UsageError(
-                f"{env.environment}: observation_dtype is uint8 or float32, not {dtype}"
-            )
         if shown and type(environment).screen is Environment.screen:
             raise UsageError(f"{env.environment} cannot be shown: it has no method 'screen'")
-        return environment
+        return CustomEnvironment(environment, env.environment)
     if rom is None:
         from simple_dqn.environments.gymnasium_games import GymEnvironment
 

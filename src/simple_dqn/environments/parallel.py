@@ -30,7 +30,7 @@ class Shared(NamedTuple):
     """What the processes tell, N lanes: buffers without a type, that travel to a new process."""
 
     observations: Any  # observation_dtype [N, *observation_shape]
-    rewards: Any  # float32 [N]
+    rewards: Any  # float64 [N]
     flags: Any  # bool [3, N], see FLAGS
 
 
@@ -75,7 +75,7 @@ class ParallelEnvironment(Environment):
         n, shape, dtype = self.num_envs, self.observation_shape, self.observation_dtype
         shared = Shared(
             context.RawArray("B", n * int(np.prod(shape)) * dtype.itemsize),
-            context.RawArray("B", n * 4),
+            context.RawArray("B", n * 8),
             context.RawArray("B", n * len(FLAGS)),
         )
         self.observations, self.rewards, self.flags = _arrays(shared, n, shape, dtype)
@@ -190,11 +190,11 @@ class ParallelEnvironment(Environment):
 
 def _arrays(
     shared: Shared, num_envs: int, shape: tuple[int, ...], dtype: np.dtype[Any]
-) -> tuple[NDArray[Any], NDArray[np.float32], NDArray[np.bool_]]:
+) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.bool_]]:
     """Return (observations, rewards, flags), each with its type and shape."""
     return (
         np.frombuffer(shared.observations, dtype).reshape(num_envs, *shape),
-        np.frombuffer(shared.rewards, np.float32),
+        np.frombuffer(shared.rewards, np.float64),
         np.frombuffer(shared.flags, np.bool_).reshape(len(FLAGS), num_envs),
     )
 
@@ -240,7 +240,7 @@ class _Worker:
         games: list[Environment],
         lanes: NDArray[np.intp],
         observations: NDArray[Any],
-        rewards: NDArray[np.float32],
+        rewards: NDArray[np.float64],
         flags: NDArray[np.bool_],
     ) -> None:
         self.games = dict(zip(map(int, lanes), games, strict=True))

@@ -9,6 +9,7 @@ still tests and plays.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -82,23 +83,20 @@ def save_snapshot(
     Nothing in it depends on the clock or on where files lie, so that equal runs make equal files.
     """
     path = snapshot_path(prefix, epoch)
+    metadata = dict(
+        game=game,
+        action_meanings=action_meanings,
+        observation_shape=observation_shape,
+        observation_dtype=observation_dtype,
+        config=without_places(config.to_dict()),
+        epoch=epoch,
+        total_train_steps=total_train_steps,
+        weight_updates=weight_updates,
+    )
+    _parse(path, weights, metadata)  # nothing is written that could not be read
     # The training state first: whoever finds the snapshot then finds both.
     save_tensors(resume_path(path), TRAINING_STATE, training_state, dict(weights=_digest(weights)))
-    save_tensors(
-        path,
-        SNAPSHOT,
-        weights,
-        dict(
-            game=game,
-            action_meanings=action_meanings,
-            observation_shape=observation_shape,
-            observation_dtype=observation_dtype,
-            config=without_places(config.to_dict()),
-            epoch=epoch,
-            total_train_steps=total_train_steps,
-            weight_updates=weight_updates,
-        ),
-    )
+    save_tensors(path, SNAPSHOT, weights, metadata)
     return path
 
 
@@ -108,7 +106,15 @@ def load_snapshot(path: Path) -> Snapshot:
     Raises:
         UsageError: the file is missing, damaged or no snapshot.
     """
-    weights, meta = load_tensors(path, SNAPSHOT)
+    return _parse(path, *load_tensors(path, SNAPSHOT))
+
+
+def _parse(path: Path, weights: dict[str, Any], meta: Mapping[str, Any]) -> Snapshot:
+    """Return the snapshot of these weights and metadata.
+
+    Raises:
+        UsageError: they are not those of a snapshot.
+    """
     try:
         snapshot = Snapshot(
             path=path,
