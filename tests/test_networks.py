@@ -141,3 +141,16 @@ def test_only_the_fully_connected_layers_are_noisy():
     assert not torch.allclose(network(pixels), mean)
     network.draw_noise(False)
     assert torch.equal(network(pixels), mean)
+
+
+def test_board_goes_through_one_small_convolution():
+    """Young and Tian 2019: 3x3 with 16 filters, 128 hidden units; here of two observations."""
+    network = make_network(shape=(4, 10, 9), filters=16, hidden_units=128, actions=3)
+    shapes = [tuple(p.shape) for p in network.parameters()]
+    assert shapes == [(16, 16, 3, 3), (16,), (128, 16 * 8 * 7), (128,), (3, 128), (3,)]
+    boards = torch.randint(0, 2, (5, 4, 4, 10, 9), dtype=torch.uint8)  # [B, H, channels, r, c]
+    conv, hidden, out = network.layers[0], network.layers[3], network.layers[5]
+    x = nn.functional.conv2d(boards.reshape(5, 16, 10, 9).float(), conv.weight, conv.bias).relu()
+    expected = out(hidden(x.flatten(1)).relu())
+    torch.testing.assert_close(network(boards * 255), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(network(boards.float()), expected, rtol=1e-4, atol=1e-5)

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 MOST_OBJECTS = 2_000  # of an environment that are searched for generators
 PROBE_STEPS, PROBE_ENDS, PROBE_SECONDS = 1_000, 2, 10.0  # whatever comes first ends a comparison
 MOST_STEPS = 1_000_000  # of a game that are remembered
-TIMED_STEPS, TOLD_SECONDS, MOST_SECONDS = 200, 5.0, 600.0
+TIMED_STEPS, ANNOUNCED_SECONDS, MOST_SECONDS = 200, 5.0, 600.0
 # A space draws only for those who sample it.
 PLAIN = (str, bytes, int, float, bool, np.ndarray, type(None), type, Space)
 NP_RANDOM = "np_random"  # the place of the one that Gymnasium seeds
@@ -90,7 +90,7 @@ def repeat(game: Any, played: Played, first: int, ended: bool, name: str) -> Any
             seconds = (time.perf_counter() - start) / number * steps
             if seconds > MOST_SECONDS:
                 raise NotRepeatableError(f"repeating {steps} steps takes {seconds / 60:.0f} min")
-            if seconds > TOLD_SECONDS:
+            if seconds > ANNOUNCED_SECONDS:
                 logger.info("repeating %d steps of a game, about %.0f s", steps, seconds)
     return observation
 
