@@ -24,30 +24,29 @@ from simple_dqn.storage.states import conform, typed
 gymnasium.register_envs(ale_py)  # the ids ALE/...
 gymnasium.logger.min_level = gymnasium.logger.ERROR  # its warnings are for an environment's author
 
-SMALLEST_SCREEN = 24  # pixels a side; less is a board of numbers
+SMALLEST_SCREEN = 24  # pixels per side; smaller arrays are boards, not screens
 
 
 class GymEnvironment(Environment):
-    """A Gymnasium environment: screens become grey and small, all else a vector.
+    """A Gymnasium environment: screens are shrunk to grey, all else becomes a vector.
 
-    The lanes step through Gymnasium's own vector API, without its autoreset. What is no screen is
-    flattened by Gymnasium: vectors stay as they are, a discrete observation becomes one-hot, of a
-    Dict or a Tuple all parts are joined; but of a Dict with one screen only that is seen, and texts
-    are not.
-    ``terminated`` and ``truncated`` are taken over; frame skip, no-op starts and the like are the
-    environment's own affair.
+    The lanes step through Gymnasium's own vector API, without its autoreset. Observations other
+    than screens are flattened by Gymnasium: vectors stay as they are, discrete observations become
+    one-hot, and the parts of a Dict or Tuple are concatenated. Of a Dict with one screen, only the
+    screen is used; texts are ignored. ``terminated`` and ``truncated`` are passed on; frame skip,
+    no-op starts and the like are left to the environment.
 
     Args:
         env_id: a Gymnasium id, ``module:id`` to import a module first.
         num_envs: N, the number of lanes.
-        seed: of the first reset of each lane, see ``lane_seeds``; later games go on from there.
+        seed: of the first reset of each lane, see ``lane_seeds``; later games continue from there.
         resize, screen_width, screen_height: of a screen's observation, see ``shrink``.
-        render: whether there is a ``screen``; a step is a frame.
+        render: whether ``screen`` is available; a step is a frame.
 
     Raises:
         UsageError: there is no such environment, its actions are not discrete, its observations
-            cannot be flattened, or it cannot draw and is to be rendered. Also later, from any
-            method, if the environment itself fails.
+            cannot be flattened, or it must be rendered and cannot. Also raised by any method
+            if the environment itself fails.
     """
 
     def __init__(
@@ -67,9 +66,9 @@ class GymEnvironment(Environment):
                 env_id, num_envs, "sync", {"autoreset_mode": AutoresetMode.DISABLED}, [plain],
                 **drawing,
             )  # fmt: skip
-        except Exception as error:  # its module is the user's and may raise anything
+        except Exception as error:  # the environment's module can raise anything
             unknown = ":" not in env_id and isinstance(error, gymnasium.error.UnregisteredEnv)
-            hint = " (another package's is named module:id)" if unknown else ""
+            hint = " (for another package, give module:id)" if unknown else ""
             raise UsageError(f"'{env_id}' cannot be made by Gymnasium{hint}: {error}") from error
         self.env_id = env_id
         self.num_envs = num_envs
@@ -82,7 +81,7 @@ class GymEnvironment(Environment):
         ]
 
         if render and "rgb_array" not in (game.metadata.get("render_modes") or ()):
-            raise UsageError(f"'{env_id}' cannot be shown: it draws no pictures (rgb_array)")
+            raise UsageError(f"'{env_id}' cannot be shown: it has no render mode rgb_array")
         actions, observations = game.action_space, game.observation_space
         if not isinstance(actions, Discrete):
             raise UsageError(f"'{env_id}' has the action space {actions}; DQN needs a Discrete one")
@@ -101,7 +100,7 @@ class GymEnvironment(Environment):
             )
         self.observation_shape = (screen_height, screen_width) if screen else observations.shape
         self.observation_dtype = np.dtype(np.uint8 if screen else np.float32)
-        # What each lane's game came from, its seed or its generator, and what was done in it since.
+        # The origin of each lane's game, a seed or a generator's state, and the actions since then.
         self.origins: list[Any] = [None] * num_envs
         self.done: list[list[int]] = [[] for _ in range(num_envs)]
         self.waiting = np.zeros(num_envs, np.bool_)  # for a restart
@@ -114,19 +113,20 @@ class GymEnvironment(Environment):
         chosen[slice(None) if lanes is None else lanes] = True
         self._reset(chosen)
         self.waiting[chosen] = False
-        self._tell(chosen[0])
+        self._notify(chosen[0])
         return self.last.copy() if lanes is None else self.last[lanes]
 
     def act(self, actions: NDArray[np.integer[Any]]) -> Step:
         """See Environment."""
-        if self.ended.any():  # lanes that wait go on unseen
+        if self.ended.any():  # lanes that wait continue unseen
             self._reset(self.ended.copy(), keep=True)
-        with self._blaming("step"):
+        with self._naming_environment("step"):
             observations, rewards, terminateds, truncateds, _ = self.games.step(
                 actions + self.first_action
             )
         if not np.isfinite(rewards).all():
-            raise UsageError(f"'{self.env_id}' gave the reward {rewards[~np.isfinite(rewards)][0]}")
+            wrong = rewards[~np.isfinite(rewards)][0]
+            raise UsageError(f"'{self.env_id}' returned the reward {wrong}")
         for done, action in zip(self.done, actions, strict=True):
             done.append(int(action))
         playing = ~self.waiting
@@ -134,29 +134,29 @@ class GymEnvironment(Environment):
         self._observe(observations, playing)
         terminals, truncateds = terminateds & playing, truncateds & ~terminateds & playing
         self.waiting |= terminals | truncateds
-        self._tell(bool(playing[0]))
+        self._notify(bool(playing[0]))
         rewards = np.where(playing, rewards, 0).astype(np.float32)
         return Step(self.last.copy(), rewards, terminals, truncateds, terminals.copy())
 
     def _reset(self, chosen: NDArray[np.bool_], keep: bool = False) -> None:
-        """Reset the games of the ``chosen`` [N] lanes; keep: but not what they show to us."""
+        """Reset the games of the ``chosen`` [N] lanes; keep: leave their last observations."""
         for lane in map(int, np.flatnonzero(chosen)):
             self.origins[lane] = self.seeds[lane] if self.seeds else self._generator(lane)
             self.done[lane] = []
-        with self._blaming("reset"):
+        with self._naming_environment("reset"):
             observations, _ = self.games.reset(seed=self.seeds, options={"reset_mask": chosen})
-        self.seeds = None  # once: seeding every game would replay the same one
+        self.seeds = None  # only once: seeding every game would repeat the same one
         self.ended[chosen] = False
         if not keep:
             self._observe(observations, chosen)
 
     def _generator(self, lane: int) -> dict[str, Any] | None:
-        """Return the state of the generator that a lane's game draws from; None if it is hidden."""
+        """Return the state of the random generator of a lane's game; None if it is hidden."""
         rng = self.games.envs[lane].unwrapped.np_random
         return dict(rng.bit_generator.state) if isinstance(rng, np.random.Generator) else None
 
     def state_dict(self) -> dict[str, Any] | None:
-        """See Environment. Gymnasium's games cannot be saved, but played again from their reset."""
+        """See Environment. Gymnasium cannot save a game, but it can be replayed from its reset."""
         if None in self.origins:
             return None
         lanes = [
@@ -171,22 +171,22 @@ class GymEnvironment(Environment):
         return dict(lanes=lanes, observations=self.last.copy())
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See Environment: play again what was played, and compare what it comes to."""
+        """See Environment: replay the actions and compare the observations."""
         empty = dict(origin=None, done=np.zeros(0, np.int64), waiting=False, ended=False)
         state = conform(state, dict(lanes=[empty] * self.num_envs, observations=self.last))
-        self._reset(np.ones(self.num_envs, np.bool_))  # only then there are generators
+        self._reset(np.ones(self.num_envs, np.bool_))  # creates the generators
         for lane, own in enumerate(state["lanes"]):
             game, origin = self.games.envs[lane], own["origin"]
             actions = own["done"].tolist()
             if not set(actions) <= set(range(len(self.action_meanings))):
                 raise ValueError("no such action")
-            with self._blaming("reset"):
+            with self._naming_environment("reset"):
                 if isinstance(origin, dict):
                     game.unwrapped.np_random.bit_generator.state = origin
                     observation, _ = game.reset()
                 else:
                     observation, _ = game.reset(seed=typed(origin, int))
-            with self._blaming("step"):
+            with self._naming_environment("step"):
                 for action in actions:
                     observation, *_ = game.step(action + self.first_action)
             self.origins[lane], self.done[lane] = origin, actions
@@ -200,11 +200,11 @@ class GymEnvironment(Environment):
         self.last[...] = state["observations"]
 
     def _observe(self, observations: NDArray[Any], lanes: NDArray[np.bool_]) -> None:
-        """Turn what Gymnasium shows in some lanes into our observations."""
+        """Convert Gymnasium's observations in some lanes into ours."""
         if self.observation_dtype == np.float32:
             self.last[lanes] = observations[lanes]
             if not np.isfinite(self.last[lanes]).all():
-                raise UsageError(f"'{self.env_id}' gave an observation that is not finite")
+                raise UsageError(f"'{self.env_id}' returned an observation that is not finite")
         else:
             height, width = self.observation_shape
             for lane in np.flatnonzero(lanes):
@@ -214,25 +214,25 @@ class GymEnvironment(Environment):
 
     def screen(self) -> NDArray[np.uint8]:
         """See Environment."""
-        with self._blaming("render"):
+        with self._naming_environment("render"):
             screen: Any = self.games.envs[0].render()
-            if np.issubdtype(screen.dtype, np.floating):  # from 0 to 1, against Gymnasium's rules
+            if np.issubdtype(screen.dtype, np.floating):  # from 0 to 1, contrary to Gymnasium's API
                 screen = screen * 255
             return np.array(screen, np.uint8)
 
-    def _tell(self, first: bool) -> None:
-        """Tell the listeners that the first game has gone on, if it has."""
+    def _notify(self, first: bool) -> None:
+        """Notify the listeners if the first game has advanced."""
         for listener in self.on_frame if first else ():
             listener(self)
 
     def close(self) -> None:
-        """Close the games; one that fails at that has nothing more to lose."""
+        """Close the games; errors in closing are ignored."""
         with contextlib.suppress(Exception):
             self.games.close()
 
     @contextlib.contextmanager
-    def _blaming(self, method: str) -> Iterator[None]:
-        """Say whose fault it is if the environment fails."""
+    def _naming_environment(self, method: str) -> Iterator[None]:
+        """Report an exception of the environment as an error of the environment."""
         try:
             yield
         except Exception as error:
@@ -252,12 +252,12 @@ def flattens(space: Space[Any]) -> bool:
     """Whether observations can become a vector."""
     try:
         return space.is_np_flattenable and not isinstance(space, Text)
-    except NotImplementedError:  # a space of somebody's own
+    except NotImplementedError:  # a custom space
         return False
 
 
 def plain(game: gymnasium.Env[Any, Any]) -> Any:
-    """Wrap a game so that it shows a screen or a vector, if that can be done."""
+    """Wrap a game so that it returns a screen or a vector, if possible."""
     space: Any = game.observation_space
     if isinstance(space, Dict):
         screens = [name for name, part in space.items() if is_screen(part)]
@@ -265,7 +265,7 @@ def plain(game: gymnasium.Env[Any, Any]) -> Any:
             return TransformObservation(game, itemgetter(screens[0]), space[screens[0]])
         vectors = [name for name, part in space.items() if flattens(part)]
         if screens or not vectors:
-            return game  # refused: which screen to see is not ours to say
+            return game  # rejected later: the choice of screen is ambiguous
         game = FilterObservation(game, vectors)
         space = game.observation_space
     shape: tuple[int, ...] = space.shape or ()
