@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Lint, types, directions of imports and tests: all that a change must pass. Arguments go to pytest.
+# Lint, types, import layers and tests, which every change must pass. Arguments go to pytest.
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 setup dev
 cd "$root"

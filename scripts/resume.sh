@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Go on with a training: resume.sh <name of the run, or snapshot> [options]
+# Resume a training: resume.sh <name of the run, or snapshot> [options]
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 setup
 exec simple-dqn resume "$@"

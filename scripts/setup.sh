@@ -1,9 +1,9 @@
 # Sourced by the other scripts for its function:
 #
-#   setup [extra]     make .venv on first use, from constraints.txt, and put it first on the PATH;
-#                     extra: one of pyproject.toml's, such as dev
+#   setup [extra]     create .venv on first use, from constraints.txt, and prepend it to the PATH;
+#                     extra: one of the extras of pyproject.toml, such as dev
 #
-# A later start only compares file times. The variable PYTHON names another interpreter.
+# Later calls only compare file times. The variable PYTHON selects another interpreter.
 
 set -euo pipefail
 
@@ -16,14 +16,14 @@ setup() {
     if [[ ! -e $stamp || $root/pyproject.toml -nt $stamp || $root/constraints.txt -nt $stamp ]]; then
         local python=${PYTHON:-python3}
         if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
-            echo "simple-dqn: '$python' is no Python 3.10 or newer: name one with PYTHON=..." >&2
+            echo "simple-dqn: '$python' is not Python 3.10 or newer: set PYTHON=..." >&2
             exit 2
         fi
         echo "simple-dqn: setting up $root/.venv${extra:+ for '$extra'}, once (a few minutes)" >&2
         "$root/.venv/bin/python" -m pip --version >/dev/null 2>&1 ||
             "$python" -m venv --clear "$root/.venv"
-        # The variable, not the option --constraint: it also holds for what builds our own package.
-        # A relative name, because pip would split a path at its spaces.
+        # The variable instead of the option --constraint, so that it also applies to build dependencies.
+        # A relative path, because pip would split an absolute one at its spaces.
         (cd "$root" && PIP_CONSTRAINT=constraints.txt .venv/bin/python -m pip install \
             --quiet --disable-pip-version-check --editable ".${extra:+[$extra]}") >&2
         touch "$root/.venv/installed" "$stamp"  # an extra brings the package with it

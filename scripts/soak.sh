@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Kill, starve and damage runs for as long as asked: soak.sh [--minutes 1] [--seed N]
+# Stress test: kill, starve and damage runs for a given time: soak.sh [--minutes 1] [--seed N]
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 setup dev
 cd "$root"

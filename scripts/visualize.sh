@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Look into the filters: visualize.sh <snapshot> [options]
+# Visualize the filters of a network: visualize.sh <snapshot> [options]
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 setup analysis
 exec simple-dqn visualize "$@"

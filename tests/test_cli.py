@@ -12,7 +12,7 @@ from simple_dqn.options.definitions import options
 from simple_dqn.options.parser import COMMANDS, parse, top_level_help
 
 
-def test_only_what_was_given_is_returned():
+def test_parse_returns_only_given_options():
     positionals, given = parse(
         "train", ["pong", "--learning-rate", "0.5", "mine", "--batch_norm", "--num_envs=4"]
     )
@@ -22,12 +22,12 @@ def test_only_what_was_given_is_returned():
 
 
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("no", False), ("FALSE", False)])
-def test_truth_values(text, value):
+def test_boolean_values(text, value):
     assert parse("train", ["pong", "--color_averaging", text])[1] == {"color_averaging": value}
     assert parse("train", [f"--color_averaging={text}", "pong"])[1] == {"color_averaging": value}
 
 
-def test_flags_may_stand_before_positionals_and_numbers_may_be_negative():
+def test_flags_before_positionals_and_negative_numbers():
     positionals, given = parse("train", ["--overwrite", "pong", "--batch_norm", "mine"])
     assert positionals == {"game": "pong", "label": "mine"}
     assert given == {"overwrite": True, "batch_norm": True}
@@ -59,7 +59,7 @@ def test_errors_are_one_line(arguments, message, capsys):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_names_every_option_of_the_command(command, capsys):
+def test_help_lists_every_option_of_the_command(command, capsys):
     with pytest.raises(SystemExit) as end:
         main([command, "--help"])
     assert end.value.code == 0
@@ -72,7 +72,7 @@ def test_help_names_every_option_of_the_command(command, capsys):
     assert not re.search(r"\de\+", text), "a whole number is shown in full"
 
 
-def test_defaults_in_the_help_of_a_command(capsys):
+def test_help_shows_defaults(capsys):
     def shown(command, option):
         with pytest.raises(SystemExit):
             main([command, "--help"])
@@ -102,8 +102,8 @@ def test_top_level(capsys):
     assert "there is no command 'trian'" in capsys.readouterr().err
 
 
-def test_help_waits_for_no_heavy_package():
-    """What makes --help quick: a subprocess, because other tests have imported everything."""
+def test_help_imports_no_heavy_package():
+    """This keeps --help fast. In a subprocess, because other tests have imported everything."""
     code = (
         "import sys; from simple_dqn.main import main\n"
         "try: main(['train', '--help'])\n"
@@ -117,7 +117,7 @@ def test_help_waits_for_no_heavy_package():
     assert result.stdout.splitlines()[-1] == "[]"
 
 
-def test_several_files_at_once_or_one_after_the_other():
+def test_repeated_and_multiple_file_arguments():
     positionals, given = parse("train", ["pong", "x", "--load_experience", "a", "b"])
     assert (positionals["label"], given) == ("x", {"load_experience": ["a", "b"]})
     _, given = parse(

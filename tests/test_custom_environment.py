@@ -69,9 +69,9 @@ def test_what_the_agent_sets_reaches_the_environment_and_what_is_its_own_is_foun
 @pytest.mark.parametrize(
     ("attributes", "line"),
     [
-        ({"observation_dtype": np.int64}, "observation_dtype is uint8 or float32, not int64"),
-        ({"observation_shape": (0,)}, r"observation_shape is \(d,\)"),
-        ({"observation_shape": (2, 3, 4, 5)}, r"observation_shape is \(d,\)"),
+        ({"observation_dtype": np.int64}, "observation_dtype must be uint8 or float32, not int64"),
+        ({"observation_shape": (0,)}, r"observation_shape must be \(d,\)"),
+        ({"observation_shape": (2, 3, 4, 5)}, r"observation_shape must be \(d,\)"),
         ({"observation_shape": None}, "failed in its attributes: TypeError"),
         ({"action_meanings": []}, "at least one action"),
         ({"frames_per_second": 0}, "one frame a second"),
@@ -87,7 +87,7 @@ def test_attributes_of_no_use_are_refused(attributes, line):
     [
         ({"observations": np.zeros((2, 4), np.float32)}, r"shape \(2, 4\), not \(2, 3\)"),
         ({"observations": np.full((2, 3), np.nan, np.float32)}, "is not finite"),
-        ({"step": ([np.inf, 0], *Two.step[1:])}, "gave the reward inf"),
+        ({"step": ([np.inf, 0], *Two.step[1:])}, "returned the reward inf"),
         ({"step": ([1.0], *Two.step[1:])}, "an entry for each of 2 lanes"),
         ({"step": Two.step[:3]}, "an entry for each of 2 lanes"),
         ({"act": lambda self, actions: None}, "failed in act: TypeError"),

@@ -80,7 +80,7 @@ def legend(figure):
     return [text.get_text().strip() for text in figure.legends[0].get_texts()]
 
 
-def test_the_four_default_panels_of_one_run_hold_the_numbers_of_the_file(tmp_path):
+def test_default_panels_show_the_numbers_of_the_file(tmp_path):
     path = write(tmp_path / "pong.csv", rows_of())
     figure = draw(read_runs([path]), parse_fields(PlotOptions().fields), SMALL)
     score, meanq, games, cost = figure.axes
@@ -103,7 +103,7 @@ def test_the_four_default_panels_of_one_run_hold_the_numbers_of_the_file(tmp_pat
     assert lines(games) == {
         test: [[1, 2, 3], [7, 7, 7]],
         train: [[1, 2, 3], [7, 7, 7]],
-        point: [[0], [3]],  # of another number of steps: no level to compare with
+        point: [[0], [3]],  # over another number of steps: not a level to compare with
     }
     assert lines(cost) == {train: [[1, 2, 3], [0.01 / 4, 0.01 / 16, 0.01 / 64]]}
     assert (cost.get_yscale(), meanq.get_yscale()) == ("log", "linear")  # a ratio of 16
@@ -113,7 +113,7 @@ def test_the_four_default_panels_of_one_run_hold_the_numbers_of_the_file(tmp_pat
     assert legend(figure) == ["test", "train", "random"]
 
 
-def test_a_long_line_has_no_dots_and_a_flat_cost_no_logarithm(tmp_path):
+def test_long_lines_have_no_markers_and_flat_costs_no_log_scale(tmp_path):
     path = write(tmp_path / "a.csv", rows_of([(0, 0, 0)] * (FEW_POINTS + 1)))
     figure = draw(read_runs([path]), ["average_reward"], SMALL)
     assert {line.get_marker() for line in figure.axes[0].get_lines()} == {"", "D", "None"}
@@ -131,7 +131,7 @@ def test_a_long_line_has_no_dots_and_a_flat_cost_no_logarithm(tmp_path):
         ("total_time", 3590, 3, "time (hours)", [1, 7190 / 3600, 10780 / 3600]),
     ],
 )
-def test_the_x_axis_in_fitting_units(tmp_path, x_axis, epoch_time, epochs, label, xs):
+def test_x_axis_units(tmp_path, x_axis, epoch_time, epochs, label, xs):
     rows = rows_of([(0, 0, 0)] * epochs, epoch_time=epoch_time)
     options = dataclasses.replace(SMALL, x_axis=x_axis)
     figure = draw(read_runs([write(tmp_path / "a.csv", rows)]), ["average_reward"], options)
@@ -140,7 +140,7 @@ def test_the_x_axis_in_fitting_units(tmp_path, x_axis, epoch_time, epochs, label
     assert drawn[0][:3] == pytest.approx(xs)
 
 
-def test_seeds_are_a_mean_and_a_band(tmp_path):
+def test_seeds_become_a_mean_and_a_band(tmp_path):
     # Test scores 1 and 5, then 2 and nan, then 9 alone: the second seed is shorter.
     first = write(tmp_path / "pong_1.csv", rows_of([(0, 1, 0), (0, 2, 0), (0, 9, 0)], random=1))
     second = write(tmp_path / "pong_2.csv", rows_of([(0, 5, 0), (0, "nan", 0)], random=2))
@@ -153,12 +153,12 @@ def test_seeds_are_a_mean_and_a_band(tmp_path):
     assert drawn[PHASE_COLORS["random"], "None", "D"] == [[0], [1.5]]
     (band,) = figure.axes[0].collections  # the train scores do not differ
     corners = set(map(tuple, band.get_paths()[0].vertices.tolist()))
-    assert corners == {(1, 1), (1, 5), (2, 2), (3, 9)}  # two seeds: from the one to the other
+    assert corners == {(1, 1), (1, 5), (2, 2), (3, 9)}  # two seeds: from one to the other
     assert legend(figure) == ["mean ± std of 2 seeds", "test", "train", "random"]
     assert figure.legends[0].get_title().get_text() == "pong"
 
 
-def test_along_time_seeds_are_interpolated():
+def test_seeds_are_interpolated_over_time():
     # One climbs 0 → 10 from 110 s to 210 s, the other 0 → 20 from 160 s to 310 s.
     one = run("a", rows_of([(0, 0, 0), (0, 10, 0)]))
     other = run("a", rows_of([(0, 0, 0), (0, 20, 0)], epoch_time=150))
@@ -169,7 +169,7 @@ def test_along_time_seeds_are_interpolated():
     assert curve.std == pytest.approx([0, 2.5, (10 - at_210) / 2, 0])
 
 
-def test_several_labels_have_a_colour_each_and_a_style_for_each_phase(tmp_path):
+def test_labels_have_colours_and_phases_have_styles(tmp_path):
     paths = [
         write(tmp_path / "pong.csv", rows_of()),
         write(tmp_path / "breakout_seed1.csv", rows_of([(1, 2, 0)], random=1)),
@@ -214,18 +214,18 @@ def test_more_labels_than_colours_still_differ():
         (["pong_0.1.csv", "pong_0.2.csv"], ["pong_0.1", "pong_0.2"]),
     ],
 )
-def test_labels(paths, labels):
+def test_make_labels(paths, labels):
     assert make_labels([Path(p) for p in paths]) == labels
 
 
-def test_labels_are_no_formulas_and_none_is_hidden(tmp_path):
+def test_labels_are_escaped_and_none_is_hidden(tmp_path):
     paths = [write(tmp_path / name, rows_of()) for name in ("_a.csv", "b$x_{$.csv")]
     figure = draw(read_runs(paths), ["average_reward"], SMALL)
     render(figure, ".svg", 80)
     assert legend(figure)[:2] == ["_a", r"b\$x_{\$"]
 
 
-def test_every_column_can_be_plotted_and_only_those(tmp_path):
+def test_all_and_only_existing_columns_can_be_plotted(tmp_path):
     assert set(TITLES) == set(COLUMNS) - {"epoch", "phase"}
     runs = read_runs([write(tmp_path / "a.csv", rows_of())])
     figure = draw(runs, list(TITLES), PlotOptions())
@@ -239,7 +239,7 @@ def test_every_column_can_be_plotted_and_only_those(tmp_path):
             parse_fields(text)
 
 
-def test_a_file_of_16_columns_lacks_what_is_newer(tmp_path):
+def test_file_with_16_columns_lacks_the_newer_ones(tmp_path):
     old = write(tmp_path / "old.csv", rows_of(), columns=COLUMNS[:16])
     new = write(tmp_path / "new.csv", rows_of())
     assert draw(read_runs([old]), list(COLUMNS[2:16]), PlotOptions()).axes
@@ -249,7 +249,7 @@ def test_a_file_of_16_columns_lacks_what_is_newer(tmp_path):
     assert {line.get_color() for line in figure.axes[0].get_lines()} == {COLORS[1]}
 
 
-def test_empty_cells_are_missing_values_and_a_value_may_be_infinite(tmp_path):
+def test_empty_cells_and_infinite_values_are_skipped(tmp_path):
     """As a resumed run writes the rows of an older file; meanq diverges in the last epoch."""
     rows = rows_of([(0, 1, 0), (0, 2, 0), (0, 3, "inf")])
     for row in rows[:3]:
@@ -260,7 +260,7 @@ def test_empty_cells_are_missing_values_and_a_value_may_be_infinite(tmp_path):
     assert make_curve([run], "test", "epoch", "epoch").mean.tolist() == [1, 2, 3]
 
 
-def test_only_the_random_phase_yet(tmp_path):
+def test_run_with_only_the_random_phase(tmp_path):
     path = write(tmp_path / "a.csv", rows_of([]))
     figure = draw(read_runs([path]), ["average_reward", "meancost"], SMALL)
     score, cost = figure.axes
@@ -270,14 +270,14 @@ def test_only_the_random_phase_yet(tmp_path):
     render(figure, ".png", 80)
 
 
-def test_a_half_written_line_is_left_out(tmp_path):
+def test_half_written_line_is_ignored(tmp_path):
     rows = rows_of()
     for tail in ("4", "4,train,250,1", ",".join(rows[-1].values())):
         path = write(tmp_path / "a.csv", rows, tail=tail)
         assert len(read_runs([path])[0].table) == 7
 
 
-def test_png_has_the_size_and_the_default_place(tmp_path, caplog):
+def test_png_size_and_default_path(tmp_path, caplog):
     path = write(tmp_path / "pong_x.csv", rows_of())
     before = path.read_bytes()
     caplog.set_level(logging.INFO, "simple_dqn")
@@ -290,7 +290,7 @@ def test_png_has_the_size_and_the_default_place(tmp_path, caplog):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["pong_x.csv", "pong_x.png"]
 
 
-def test_svg_and_pdf_are_what_they_say_and_repeat(tmp_path):
+def test_svg_and_pdf_are_valid_and_reproducible(tmp_path):
     path = write(tmp_path / "pong.csv", rows_of())
     for name in ("new/a.svg", "new/b.svg", "new/a.PDF", "new/b.PDF"):
         plot([path], dataclasses.replace(SMALL, png_file=str(tmp_path / name)))
@@ -341,12 +341,12 @@ def test_bad_files_are_named(in_tmp):
     for name, message in {
         "missing.csv": "there is no file 'missing.csv'",
         ".": "there is no file",
-        "text.csv": "'text.csv' is no statistics file",
+        "text.csv": "'text.csv' is not a statistics file",
         "damaged.csv": r"'damaged.csv' is damaged \(epoch 1: .*'1.2.3'\)",
         "phase.csv": r"'phase.csv' is damaged \(no phase 'training'\)",
         "short.csv": r"'short.csv' is damaged \(could not convert",
     }.items():
-        for follow in (False, True):  # follow does not wait for a file that never was one
+        for follow in (False, True):  # follow does not wait for an invalid file
             with pytest.raises(UsageError, match=message):
                 plot([good, Path(name)], PlotOptions(png_file="a.png", follow=follow))
     with pytest.raises(UsageError, match="wait for the first phase to end"):
@@ -356,7 +356,7 @@ def test_bad_files_are_named(in_tmp):
     assert Path("empty.png").exists()
 
 
-def test_follow_waits_redraws_and_outlives_a_replaced_file(tmp_path, monkeypatch):
+def test_follow_waits_redraws_and_survives_a_replaced_file(tmp_path, monkeypatch):
     """What is drawn while rows are added, one is half written, and the file disappears."""
     path, figure = tmp_path / "pong.csv", tmp_path / "pong.png"
     rows = rows_of()
@@ -414,7 +414,7 @@ def test_follow_waits_redraws_and_outlives_a_replaced_file(tmp_path, monkeypatch
     assert sorted(set(drawn)) == [1, 3, 7]
 
 
-def test_an_interrupted_plot_is_interrupted(tmp_path, monkeypatch):
+def test_interrupt_ends_follow_and_aborts_a_plot(tmp_path, monkeypatch):
     path = write(tmp_path / "pong.csv", rows_of())
 
     def interrupted(*_):
@@ -426,7 +426,7 @@ def test_an_interrupted_plot_is_interrupted(tmp_path, monkeypatch):
         plot([path], SMALL)
 
 
-def test_numbers_that_stand_for_other_options_are_no_seeds(tmp_path):
+def test_numbers_of_other_options_are_not_seeds(tmp_path):
     """According to the records, pong_4 and pong_8 are --num_envs 4 and 8; the others are seeds."""
 
     def record(name, **config):

@@ -28,7 +28,7 @@ def run(environment, rows, **kwargs):
     return agent, statistics
 
 
-def test_a_row_worked_out_by_hand():
+def test_row_by_hand():
     # Lane 0: games of 3 steps score 1+2+3 = 6; lane 1: games of 4 steps score 10.
     rows = []
     agent, statistics = run(TapeEnvironment(lengths=(3, 4)), rows, exploration_rate_test=0.125)
@@ -58,7 +58,7 @@ def test_a_row_worked_out_by_hand():
     assert test["total_time"] >= train["epoch_time"] + test["epoch_time"]
 
 
-def test_a_lost_life_ends_no_game():
+def test_life_loss_does_not_end_a_game():
     rows = []
     agent, _ = run(TapeEnvironment(lengths=(3,), lives=2), rows)
     agent.play_random(12)
@@ -67,7 +67,7 @@ def test_a_lost_life_ends_no_game():
     assert rows[0]["mean_game_steps"] == 6
 
 
-def test_a_truncated_game_counts_and_no_game_is_nan():
+def test_truncated_games_count_and_zero_games_give_nan():
     rows = []
     agent, _ = run(TapeEnvironment(lengths=(3,), truncates=True), rows)
     agent.test(steps=7)
@@ -88,7 +88,7 @@ def test_idle_lanes_are_not_counted():
     assert (rows[1]["steps"], rows[1]["nr_games"], rows[1]["average_reward"]) == (3, 1, 6)
 
 
-def test_the_held_out_states_stay_the_same():
+def test_held_out_states_stay_the_same():
     agent, statistics = run(TapeEnvironment(), [])
     agent.play_random(50)
     states = statistics.validation_states
@@ -101,7 +101,7 @@ def row(epoch, phase="test", total_time=1.5):
     return {**dict.fromkeys(COLUMNS, 0.5), "epoch": epoch, "phase": phase, "total_time": total_time}
 
 
-def test_csv_has_the_originals_columns_first_and_each_row_at_once(tmp_path):
+def test_csv_has_the_original_columns_first_and_writes_rows_at_once(tmp_path):
     path = tmp_path / "new" / "pong.csv"
     file = CSVFile(path)
     assert path.read_text().startswith(ORIGINAL + ",")
@@ -110,7 +110,7 @@ def test_csv_has_the_originals_columns_first_and_each_row_at_once(tmp_path):
         assert [r["phase"] for r in csv.DictReader(f)] == ["random"]
 
 
-def test_csv_goes_on_behind_an_epoch_and_loses_nothing(tmp_path):
+def test_csv_continues_after_an_epoch_and_loses_nothing(tmp_path):
     path = tmp_path / "pong.csv"
     file = CSVFile(path)
     for r in (row(0), row(1, total_time=7), row(2, total_time=9)):
@@ -131,7 +131,7 @@ def test_csv_goes_on_behind_an_epoch_and_loses_nothing(tmp_path):
     assert CSVFile(tmp_path / "none.csv", keep_before=(6, "train")).total_time == 0
 
 
-def test_a_half_written_last_line_is_left_out(tmp_path):
+def test_half_written_last_line_is_ignored(tmp_path):
     path = tmp_path / "pong.csv"
     file = CSVFile(path)
     file(row(0))
@@ -156,7 +156,7 @@ HEADER = ORIGINAL.encode() + b"\n"
     ],
     ids=["empty", "other columns", "binary", "short", "words", "digits", "long"],
 )
-def test_a_foreign_csv_is_refused_and_left_alone(tmp_path, content):
+def test_foreign_csv_is_refused_and_unchanged(tmp_path, content):
     path = tmp_path / "pong.csv"
     path.write_bytes(content)
     with pytest.raises(UsageError, match=r"pong\.csv"):
@@ -164,7 +164,7 @@ def test_a_foreign_csv_is_refused_and_left_alone(tmp_path, content):
     assert path.read_bytes() == content
 
 
-def test_the_originals_own_files_can_be_read(tmp_path):
+def test_files_of_the_original_can_be_read(tmp_path):
     path = tmp_path / "pong.csv"
     path.write_text(ORIGINAL + "\n" + "0,random" + ",1" * 14 + "\n")
     assert read_csv(path)[0]["phase"] == "random"
@@ -182,13 +182,13 @@ def test_tensorboard_mirrors_the_rows(tmp_path):
     assert [e.step for e in events.Scalars("test/meanq")] == [250, 500]
 
 
-def test_tensorboard_missing_says_what_to_install(monkeypatch):
+def test_missing_tensorboard_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(UsageError, match="-m pip install tensorboard"):
         TensorBoard("x")
 
 
-def test_scores_of_many_games_are_numpys():
+def test_score_statistics_match_numpy():
     rows = []
     agent, statistics = run(TapeEnvironment(lengths=(1, 2, 3, 4)), rows)
     agent.play_random(400)

@@ -1,6 +1,6 @@
 """The entry point: parse, build the objects, run the command.
 
-Heavy packages are imported late, so that ``--help`` and a typing error answer at once, without
+Heavy packages are imported late, so that ``--help`` and typing errors get an answer without
 waiting for torch.
 """
 
@@ -22,7 +22,7 @@ from simple_dqn.options.resolve import check, resolve
 
 logger = logging.getLogger("simple_dqn")
 
-# What only some commands need: module -> package.
+# Packages that only some commands need, by module.
 EXTRAS = {
     "av": "av",
     "blessed": "blessed",
@@ -39,9 +39,8 @@ Given = dict[str, Any]  # the options that the user gave
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``simple-dqn COMMAND ...`` and return its exit status.
 
-    0: done. 2: something that the user gave cannot be used, or the disk refused; one line on
-    stderr says what. 130: interrupted from the keyboard, 143: by SIGTERM,
-    129: by a terminal that was closed.
+    0: success. 2: the user's input cannot be used, or a file cannot be written; one line on stderr
+    says why. 130: interrupted from the keyboard, 143: by SIGTERM, 129: by a closed terminal.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     command, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
@@ -56,14 +55,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"simple-dqn {__version__}")
             return 0
         if command not in COMMANDS:
-            raise UsageError(f"there is no command '{command}': one of {', '.join(COMMANDS)}")
+            raise UsageError(f"there is no command '{command}': choose from {', '.join(COMMANDS)}")
         positionals, given = parse(command, rest)
         logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True)
         level = {name: value for name, value in given.items() if name == "log_level"}
         logger.setLevel(resolve(level).common.log_level)
         run_command(command, positionals, given, [command, *rest])
     except UsageError as error:
-        logger.debug("where it happened:", exc_info=error)
+        logger.debug("traceback:", exc_info=error)
         line = "".join(c if c.isprintable() else "?" for c in " ".join(str(error).split()))
         print(f"simple-dqn: {line}", file=sys.stderr)
         return 2
@@ -82,10 +81,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"simple-dqn: {line}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # the reader of our output has gone, as in `... | head`
+    except BrokenPipeError:  # the reader of our output has exited, as in `... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except OSError as error:  # a full disk, a vanished folder: what was written before stays whole
+    except OSError as error:  # a full disk, a removed folder: files already written stay intact
         print(f"simple-dqn: {refusal(error)}", file=sys.stderr)
         return 2
     except Interrupted as error:
@@ -104,11 +103,11 @@ def run_command(
     """Run one command with its parsed arguments."""
     if command == "train":
         record = given.pop(FROM, "")
-        check(given)  # a wrong value is refused at once, before torch is loaded
+        check(given)  # reject invalid values immediately, before torch is loaded
         from simple_dqn.commands import train
 
         if record and positionals["label"]:
-            raise UsageError("--from names the game: give no more than a label")
+            raise UsageError("--from determines the game: give at most a label")
         if record:
             train.repeat(Path(record), positionals["game"], given, command_line)
         else:
@@ -134,7 +133,7 @@ def run_command(
 
 
 def run_with_snapshot(command: str, path: Path, given: Given) -> None:
-    """Run one of the commands that begin with reading a snapshot."""
+    """Run one of the commands that start by reading a snapshot."""
     from simple_dqn.storage.snapshot import load_snapshot
 
     snapshot = load_snapshot(path)

@@ -97,7 +97,7 @@ def read_table(path: Path) -> pd.DataFrame:
         text = path.read_text()
         text = text[: text.rfind("\n") + 1]  # a line without its end is still being written
         if next(csv.reader(io.StringIO(text)), [])[:16] != list(COLUMNS[:16]):
-            raise UsageError(f"'{path}' is no statistics file of Simple DQN")
+            raise UsageError(f"'{path}' is not a statistics file of Simple DQN")
         # As strings: an empty cell differs from a nan, and errors quote the cell. usecols ignores
         # unknown columns and cells beyond the header.
         cells = pd.read_csv(

@@ -22,7 +22,7 @@ LIVE_INTERVAL = 0.2  # seconds between refreshes of the live line
 
 
 class Progress(Callback):
-    """Shows steps/s, ε, score and time left of the running phase, on stderr.
+    """Shows steps/s, ε, score and time left of the current phase, on stderr.
 
     Args:
         statistics: where the scores are read from.
@@ -91,7 +91,7 @@ class Progress(Callback):
 
 
 def log_row(row: dict[str, object]) -> None:
-    """Log what a phase came to, on one line."""
+    """Log the result of a phase on one line."""
     games = (
         "{nr_games} game{s}, score {average_reward:.2f} ± {std_game_reward:.2f} "
         "({min_game_reward:g} to {max_game_reward:g})"

@@ -15,20 +15,20 @@ from simple_dqn.storage.statistics_file import read_csv
 
 
 class CSVFile:
-    """The statistics of a run on disk: a header, then one row a phase, each flushed.
+    """The statistics file of a run: a header, then one row per phase, flushed to disk.
 
     Args:
         path: the file.
-        keep_before: None for a new file; else go on with an existing one behind the rows that come
-            before this (epoch, phase).
-        drop_others: the other rows are going to be written again; else, if there are any, the whole
-            file is set aside first.
+        keep_before: None for a new file; otherwise continue an existing one after the rows that
+            precede this (epoch, phase).
+        drop_others: the remaining rows will be written again and can be dropped; otherwise, if
+            there are any, the file is renamed first to keep them.
 
     Attributes:
         total_time: seconds of the run so far, from the last row kept.
 
     Raises:
-        UsageError: the existing file is no statistics file.
+        UsageError: the existing file is not a statistics file.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class CSVFile:
             try:
                 every = read_csv(path)
             except UsageError as error:
-                raise UsageError(f"{error}: move it away to go on") from None
+                raise UsageError(f"{error}: move it away to continue") from None
             rows = [r for r in every if (int(r["epoch"]), PHASES.index(r["phase"])) < bound]
             self.total_time = float(rows[-1]["total_time"]) if rows else 0.0
             if len(rows) < len(every) and not drop_others:
@@ -59,7 +59,7 @@ class CSVFile:
         write_atomically(path, text.getvalue().encode())
 
     def __call__(self, row: Row) -> None:
-        """Append a row and make sure that it is on the disk."""
+        """Append a row and flush it to disk."""
         with naming(self.path), open(self.path, "a", newline="") as file:
             csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(row)
             file.flush()
@@ -67,10 +67,10 @@ class CSVFile:
 
 
 class TensorBoard:
-    """Mirrors every row as TensorBoard scalars, tagged <phase>/<column>.
+    """Writes every row as TensorBoard scalars, tagged <phase>/<column>.
 
     Raises:
-        UsageError: the extra is not installed.
+        UsageError: TensorBoard is not installed.
     """
 
     def __init__(self, folder: str) -> None:
@@ -84,9 +84,9 @@ class TensorBoard:
         self.writer = SummaryWriter(folder)
 
     def __call__(self, row: Row) -> None:
-        """Write the row's numbers at its count of training steps."""
+        """Write the numbers of the row at its training step."""
         for column, value in row.items():
-            if column not in ("epoch", "phase") and value == value:  # nan has nothing to show
+            if column not in ("epoch", "phase") and value == value:  # nan cannot be plotted
                 tag, step = f"{row['phase']}/{column}", row["total_train_steps"]
                 self.writer.add_scalar(tag, value, step)
         self.writer.flush()

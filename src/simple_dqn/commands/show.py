@@ -1,4 +1,4 @@
-"""What any command may show or record of a run: a log line, a window, pictures, sound."""
+"""What any command can show or record of a run: a log line, a window, pictures, sound."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 def announce(run: Run) -> None:
-    """Log what is about to run, once nothing can be refused any more."""
+    """Log what is about to run, after all checks have passed."""
     options = run.config
     weights = f", from {options.run.load_weights}" if options.run.load_weights else ""
     logger.info(
@@ -31,7 +31,7 @@ def title(run: Run) -> str:
 
 
 def show_and_record(run: Run) -> None:
-    """Attach what ``--display_screen`` and ``--record_...`` ask for to the first game.
+    """Attach the outputs of ``--display_screen`` and ``--record_...`` to the first game.
 
     Raises:
         UsageError: there is no screen, a package is missing, or a recording exists already.

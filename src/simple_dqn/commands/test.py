@@ -1,4 +1,4 @@
-"""The command test: the score of a snapshot and the protocol it was got by."""
+"""The command test: the score of a snapshot and the test protocol."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test(snapshot: Snapshot, given: Given) -> None:
 
 
 def report(run: Run, snapshot: Snapshot) -> str:
-    """Return what a test came to: scores and the protocol they were got by."""
+    """Return the result of a test: scores and protocol."""
     row, env = run.statistics.row, run.config.environment
     scores = (
         "mean {average_reward:.2f} ± {std_game_reward:.2f} (standard deviation), "

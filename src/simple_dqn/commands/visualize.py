@@ -1,4 +1,4 @@
-"""The command visualize: what excites the filters of a network."""
+"""The command visualize: which inputs activate the filters of a network."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Given = dict[str, Any]  # the options that the user gave
 
 
 def visualize(snapshot: Snapshot, given: Given) -> None:
-    """Play a game of a snapshot and write a page about what excites its filters."""
+    """Play a game of a snapshot and write a page of what activates its filters."""
     config = snapshot_config(snapshot, given)
     options = config.visualization
     page = Path(options.visualization_file or f"results/{snapshot.path.stem}.html")

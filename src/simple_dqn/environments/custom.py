@@ -23,7 +23,7 @@ class CustomEnvironment(Environment):
         name: module:Class, for messages.
 
     Raises:
-        UsageError: an attribute is missing or of no use. Also later, from any method, if the
+        UsageError: an attribute is missing or invalid. Also later, from any method, if the
             environment fails or returns something of another type or shape.
     """
 
@@ -31,7 +31,7 @@ class CustomEnvironment(Environment):
         self.own, self.name = own, name
         if lacks := [attribute for attribute in NEEDED if not hasattr(own, attribute)]:
             raise UsageError(f"{name} lacks the attribute {' and '.join(lacks)}")
-        with self._blaming("its attributes"):
+        with self._naming_environment("its attributes"):
             self.num_envs = int(own.num_envs)
             self.action_meanings = [str(meaning) for meaning in own.action_meanings]
             self.observation_shape = tuple(int(side) for side in own.observation_shape)
@@ -40,11 +40,11 @@ class CustomEnvironment(Environment):
             self.pixel_aspect, self.sound_rate = float(own.pixel_aspect), int(own.sound_rate)
         if self.observation_dtype not in (np.uint8, np.float32):
             dtype = self.observation_dtype
-            raise UsageError(f"{name}: observation_dtype is uint8 or float32, not {dtype}")
+            raise UsageError(f"{name}: observation_dtype must be uint8 or float32, not {dtype}")
         if len(self.observation_shape) not in (1, 2, 3) or min(self.observation_shape) < 1:
             raise UsageError(
-                f"{name}: observation_shape is (d,), (height, width) or (channels, rows, columns), "
-                f"not {self.observation_shape}"
+                f"{name}: observation_shape must be (d,), (height, width) or (channels, rows, "
+                f"columns), not {self.observation_shape}"
             )
         if not self.action_meanings or self.num_envs < 1 or self.frames_per_second <= 0:
             raise UsageError(f"{name} needs at least one action, one game and one frame a second")
@@ -91,46 +91,46 @@ class CustomEnvironment(Environment):
 
     def restart(self, lanes: NDArray[np.intp] | None = None) -> NDArray[Any]:
         """See Environment."""
-        with self._blaming("restart"):
+        with self._naming_environment("restart"):
             count = self.num_envs if lanes is None else len(lanes)
             return self._observations(self.own.restart(lanes), count)
 
     def send(self, lanes: slice, actions: NDArray[np.int64]) -> None:
         """See Environment."""
-        with self._blaming("send"):
+        with self._naming_environment("send"):
             self.own.send(lanes, actions)
 
     def receive(self) -> Step:
         """See Environment."""
-        with self._blaming("act"):
+        with self._naming_environment("act"):
             return self._step(self.own.receive())
 
     def act(self, actions: NDArray[np.integer[Any]]) -> Step:
         """See Environment."""
-        with self._blaming("act"):
+        with self._naming_environment("act"):
             return self._step(self.own.act(actions))
 
     def screen(self) -> NDArray[np.uint8]:
         """See Environment."""
-        with self._blaming("screen"):
+        with self._naming_environment("screen"):
             return self.own.screen()
 
     def sound(self) -> NDArray[np.uint8]:
         """See Environment."""
-        with self._blaming("sound"):
+        with self._naming_environment("sound"):
             return self.own.sound()
 
     def state_dict(self) -> dict[str, Any] | None:
         """See Environment."""
-        with self._blaming("state_dict"):
+        with self._naming_environment("state_dict"):
             return self.own.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See Environment. What it makes of a damaged state is told by the caller."""
+        """See Environment. The caller reports a damaged state."""
         self.own.load_state_dict(state)
 
     def close(self) -> None:
-        """Close the environment; one that fails at that has nothing more to lose."""
+        """Close the environment; an exception in it has no further effect."""
         with contextlib.suppress(Exception):
             self.own.close()
 
@@ -138,7 +138,7 @@ class CustomEnvironment(Environment):
         observations, rewards, *flags = step
         sums = np.asarray(rewards, np.float64)
         if not np.isfinite(sums).all():
-            raise UsageError(f"{self.name} gave the reward {sums[~np.isfinite(sums)].flat[0]}")
+            raise UsageError(f"{self.name} returned the reward {sums[~np.isfinite(sums)].flat[0]}")
         columns: list[Any] = [sums, *(np.asarray(flag, np.bool_) for flag in flags)]
         if len(flags) != 3 or any(column.shape != (self.num_envs,) for column in columns):
             raise ValueError(f"a Step has an entry for each of {self.num_envs} lanes")
@@ -151,12 +151,12 @@ class CustomEnvironment(Environment):
                 f"observations of the shape {array.shape}, not {(count, *self.observation_shape)}"
             )
         if array.dtype == np.float32 and not np.isfinite(array).all():
-            raise UsageError(f"{self.name} gave an observation that is not finite")
+            raise UsageError(f"{self.name} returned an observation that is not finite")
         return array.astype(self.observation_dtype, casting="same_kind", copy=False)
 
     @contextlib.contextmanager
-    def _blaming(self, method: str) -> Iterator[None]:
-        """Say whose fault it is if the environment fails."""
+    def _naming_environment(self, method: str) -> Iterator[None]:
+        """Report an exception of the environment as an error of the environment."""
         try:
             yield
         except (UsageError, NotRepeatableError, ChildProcessError):

@@ -50,24 +50,20 @@ def is_registered(env_id: str) -> bool:
 class GymEnvironment(Environment):
     """A Gymnasium environment; ``observations`` says what is seen of it.
 
-    The lanes step through Gymnasium's own vector API, without its autoreset. What is no screen is
-    flattened by Gymnasium: vectors stay as they are, a discrete observation becomes one-hot, of a
-    Dict or a Tuple all parts are joined; but of a Dict with one screen only that is seen, and texts
-    are not.
-    ``terminated`` and ``truncated`` are taken over; frame skip, no-op starts and the like are the
-    environment's own affair.
+    The lanes step through Gymnasium's own vector API, without its autoreset. ``terminated`` and
+    ``truncated`` are passed on; frame skip, no-op starts and the like are left to the environment.
 
     Args:
         env_id: a Gymnasium id, ``module:id`` to import a module first.
         num_envs: N, the number of lanes.
-        seed: of the first reset of each lane, see ``lane_seeds``; later games go on from there.
+        seed: of the first reset of each lane, see ``lane_seeds``; later games continue from there.
         resize, screen_width, screen_height: of a screen's observation, see ``shrink``.
-        render: whether there is a ``screen``; a step is a frame.
+        render: whether ``screen`` is available; a step is a frame.
 
     Raises:
         UsageError: there is no such environment, its actions are not discrete, its observations
-            cannot be flattened, or it cannot draw and is to be rendered. Also later, from any
-            method, if the environment itself fails.
+            cannot be flattened, or it must be rendered and cannot. Also raised by any method
+            if the environment itself fails.
     """
 
     def __init__(
@@ -88,15 +84,15 @@ class GymEnvironment(Environment):
                 env_id, num_envs, "sync", {"autoreset_mode": AutoresetMode.DISABLED}, [plain],
                 **drawing,
             )  # fmt: skip
-        except Exception as error:  # its module is the user's and may raise anything
+        except Exception as error:  # the environment's module can raise anything
             unknown = ":" not in env_id and isinstance(error, gymnasium.error.UnregisteredEnv)
-            hint = " (another package's is named module:id)" if unknown else ""
+            hint = " (for another package, give module:id)" if unknown else ""
             raise UsageError(f"'{env_id}' cannot be made by Gymnasium{hint}: {error}") from error
         self.games = games
         self.env_id = env_id
         self.num_envs = num_envs
         game: Any = self.games.envs[0]
-        with self._blaming("its description"):
+        with self._naming_environment("its description"):
             self._describe(game, render)
         self.resize = resize
         self.seeds: list[int] | None = [
@@ -141,19 +137,21 @@ class GymEnvironment(Environment):
         chosen[slice(None) if lanes is None else lanes] = True
         self._reset(chosen)
         self.waiting[chosen] = False
-        self._tell(chosen[0])
+        self._notify(chosen[0])
         return self.last.copy() if lanes is None else self.last[lanes]
 
     def act(self, actions: NDArray[np.integer[Any]]) -> Step:
         """See Environment."""
-        if self.ended.any():  # lanes that wait go on unseen
+        if self.ended.any():  # lanes that wait continue unseen
             self._reset(self.ended.copy(), keep=True)
-        with self._blaming("step"):
+        with self._naming_environment("step"):
             observations, rewards, terminateds, truncateds, _ = self.games.step(
                 actions + self.first_action
             )
         if not np.isfinite(rewards).all():
-            raise UsageError(f"'{self.env_id}' gave the reward {rewards[~np.isfinite(rewards)][0]}")
+            raise UsageError(
+                f"'{self.env_id}' returned the reward {rewards[~np.isfinite(rewards)][0]}"
+            )
         for played, action, reward in zip(self.played, actions, rewards, strict=True):
             played.add(int(action), float(reward))
         playing = ~self.waiting
@@ -161,24 +159,24 @@ class GymEnvironment(Environment):
         self._observe(observations, playing)
         terminals, truncateds = terminateds & playing, truncateds & ~terminateds & playing
         self.waiting |= terminals | truncateds
-        self._tell(bool(playing[0]))
+        self._notify(bool(playing[0]))
         rewards = np.where(playing, rewards, 0).astype(np.float64)
         return Step(self.last.copy(), rewards, terminals, truncateds, terminals.copy())
 
     def _reset(self, chosen: NDArray[np.bool_], keep: bool = False) -> None:
-        """Reset the games of the ``chosen`` [N] lanes; keep: but not what they show to us."""
+        """Reset the games of the ``chosen`` [N] lanes; keep: leave their last observations."""
         for lane in map(int, np.flatnonzero(chosen)):
             seed = self.seeds[lane] if self.seeds else None
             self.played[lane] = begin(self.games.envs[lane], seed)
-        with self._blaming("reset"):
+        with self._naming_environment("reset"):
             observations, _ = self.games.reset(seed=self.seeds, options={"reset_mask": chosen})
-        self.seeds = None  # once: seeding every game would replay the same one
+        self.seeds = None  # only once: seeding every game would repeat the same one
         self.ended[chosen] = False
         if not keep:
             self._observe(observations, chosen)
 
     def state_dict(self) -> dict[str, Any] | None:
-        """See Environment. Gymnasium's games cannot be saved, but played again from their reset."""
+        """See Environment. Gymnasium cannot save a game, but it can be replayed from its reset."""
         if self.seeds or any(played.actions is None for played in self.played):
             return None  # nothing was played yet, or too much
         lanes = [
@@ -195,13 +193,13 @@ class GymEnvironment(Environment):
         return dict(lanes=lanes, observations=self.last.copy())
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See Environment: play again what was played, and compare what it comes to."""
+        """See Environment: replay the actions and compare what the games return."""
         lanes = [_of_this_version(lane) for lane in typed(state["lanes"], list)]
         own = [_empty(lane["rewards"]) for lane in lanes[: self.num_envs]]
         state = conform({**state, "lanes": lanes}, dict(lanes=own, observations=self.last))
         if len(lanes) != self.num_envs:
             raise ValueError(f"{len(lanes)} lanes, not {self.num_envs}")
-        with self._blaming("reset or step"):
+        with self._naming_environment("reset or step"):
             if not is_repeatable(lambda: plain(gymnasium.make(self.env_id))):
                 raise NotRepeatableError(f"'{self.env_id}' has randomness that cannot be seen")
         self._reset(np.ones(self.num_envs, np.bool_))  # only then there are generators
@@ -221,7 +219,7 @@ class GymEnvironment(Environment):
         seed = None if seed is None else typed(seed, int)
         played = Played(seed, typed(saved["generators"], dict), actions, rewards)
         game = self.games.envs[lane]
-        with self._blaming("reset or step"):
+        with self._naming_environment("reset or step"):
             observation = repeat(game, played, self.first_action, saved["ended"], self.env_id)
         self.played[lane] = played
         self.waiting[lane], self.ended[lane] = saved["waiting"], saved["ended"]
@@ -232,11 +230,11 @@ class GymEnvironment(Environment):
                 raise NotRepeatableError(f"'{self.env_id}' does not repeat its games")
 
     def _observe(self, observations: NDArray[Any], lanes: NDArray[np.bool_]) -> None:
-        """Turn what Gymnasium shows in some lanes into our observations."""
+        """Convert Gymnasium's observations in some lanes into ours."""
         if not self.shrinks:
             self.last[lanes] = observations[lanes]
             if self.last.dtype == np.float32 and not np.isfinite(self.last[lanes]).all():
-                raise UsageError(f"'{self.env_id}' gave an observation that is not finite")
+                raise UsageError(f"'{self.env_id}' returned an observation that is not finite")
             return
         height, width = self.observation_shape
         for lane in np.flatnonzero(lanes):
@@ -244,25 +242,25 @@ class GymEnvironment(Environment):
 
     def screen(self) -> NDArray[np.uint8]:
         """See Environment."""
-        with self._blaming("render"):
+        with self._naming_environment("render"):
             screen: Any = self.games.envs[0].render()
-            if np.issubdtype(screen.dtype, np.floating):  # from 0 to 1, against Gymnasium's rules
+            if np.issubdtype(screen.dtype, np.floating):  # from 0 to 1, contrary to Gymnasium's API
                 screen = screen * 255
             return np.array(screen, np.uint8)
 
-    def _tell(self, first: bool) -> None:
-        """Tell the listeners that the first game has gone on, if it has."""
+    def _notify(self, first: bool) -> None:
+        """Notify the listeners if the first game has advanced."""
         for listener in self.on_frame if first else ():
             listener(self)
 
     def close(self) -> None:
-        """Close the games; one that fails at that has nothing more to lose."""
+        """Close the games; errors in closing are ignored."""
         with contextlib.suppress(Exception):
             self.games.close()
 
     @contextlib.contextmanager
-    def _blaming(self, method: str) -> Iterator[None]:
-        """Say whose fault it is if the environment fails."""
+    def _naming_environment(self, method: str) -> Iterator[None]:
+        """Report an exception of the environment as an error of the environment."""
         try:
             yield
         except (UsageError, NotRepeatableError):

@@ -1,8 +1,8 @@
-"""Writing files so that none is ever half-written, and reading our own safely.
+"""Writing files atomically, and reading tensor files safely.
 
-A tensor file is in the safetensors format: no code can hide in it, and its header is checked
-against its length before anything is allocated. Ours carry one metadata entry, a JSON text with
-the kind of file, its format version and a checksum of all that it holds.
+A tensor file is in the safetensors format: it cannot contain code, and its header is checked
+against its length before anything is allocated. Ours have one metadata entry, a JSON text with the
+kind of file, its format version and a checksum of the contents.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ logger = logging.getLogger(__name__)
 
 METADATA_KEY = "simple_dqn"  # one entry: the library writes several in no fixed order
 FORMAT_VERSION = 2  # 1 had no checksum
-NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}  # what file systems without them say
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}  # errors of file systems without locks
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write ``data`` so that ``path`` is at every moment either its old or its new content."""
+    """Write ``data`` so that ``path`` always has either its old or its new content."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     if path.exists() and not path.is_file():  # /dev/null must not become a file
@@ -49,7 +49,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Make an OSError raised meanwhile name ``path``: a full disk names no file."""
+    """Add ``path`` to an OSError raised inside: a full disk does not name a file."""
     try:
         yield
     except OSError as error:
@@ -57,8 +57,8 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Flush the names in a folder to the disk: a rename alone may be lost with the power."""
-    with contextlib.suppress(OSError):  # some file systems cannot, and need not
+    """Flush a folder to disk: a rename alone can be lost in a power failure."""
+    with contextlib.suppress(OSError):  # some file systems do not support or need it
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -67,7 +67,7 @@ def _flush_folder(folder: Path) -> None:
 
 
 def require_writable(folder: Path, option: str) -> None:
-    """Raise UsageError unless files can be made in ``folder``, which is made if it is missing."""
+    """Raise UsageError unless files can be created in ``folder``, which is created if missing."""
     probe = folder / f".{os.getpid()}.probe"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -82,7 +82,7 @@ def require_writable(folder: Path, option: str) -> None:
 
 @contextmanager
 def locked(path: Path, what: str) -> Iterator[None]:
-    """Hold the lock file ``path`` meanwhile; the lock of a process that dies is released.
+    """Hold the lock file ``path``; the lock of a process that dies is released.
 
     Raises:
         UsageError: another process holds it.
@@ -106,7 +106,7 @@ def locked(path: Path, what: str) -> Iterator[None]:
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)  # while it is held: who waits for it then makes a new one
+        path.unlink(missing_ok=True)  # while it is held, so that others create a new one
         lock.release()
 
 
@@ -124,15 +124,15 @@ def set_aside(path: Path) -> Path | None:
 def save_tensors(
     path: Path, kind: str, tensors: Mapping[str, Any], metadata: Mapping[str, Any]
 ) -> str:
-    """Write torch tensors and JSON-able metadata; equal contents make equal bytes.
+    """Write torch tensors and metadata for JSON; equal contents give equal bytes.
 
     Args:
-        path: the file; it replaces an existing one.
-        kind: of file, for a message.
-        tensors, metadata: what it holds.
+        path: the file; an existing one is replaced.
+        kind: of file, for messages.
+        tensors, metadata: the contents.
 
     Returns:
-        checksum: of all that it holds.
+        checksum: of the contents.
     """
     from safetensors.torch import save
 
@@ -145,7 +145,7 @@ def save_tensors(
 
 
 def load_tensors(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return (tensors, metadata) of a file that ``save_tensors`` wrote, also of an older version.
+    """Return (tensors, metadata) of a file written by ``save_tensors``, also of an older version.
 
     Raises:
         UsageError: there is no such file, it is of another kind, damaged, or of a newer version.
@@ -173,14 +173,14 @@ def load_tensors(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Any]]
         SafetensorError, OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError,
     ) as error:  # fmt: skip
         detail = (
-            str(error).splitlines()[0] if isinstance(error, SafetensorError) else "no such data"
+            str(error).splitlines()[0] if isinstance(error, SafetensorError) else "wrong contents"
         )
-        raise UsageError(f"'{path}' is no Simple DQN {kind}, or is damaged ({detail})") from None
+        raise UsageError(f"'{path}' is not a Simple DQN {kind}, or is damaged ({detail})") from None
     return tensors, metadata
 
 
 def _checksum(tensors: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
-    """Return the checksum of tensors on the CPU and of metadata, but for their own checksum."""
+    """Return the checksum of tensors on the CPU and of metadata, excluding the checksum entry."""
     rest = {name: value for name, value in metadata.items() if name != "checksum"}
     digest = hashlib.sha256(json.dumps(rest, sort_keys=True).encode())
     for name in sorted(tensors):
