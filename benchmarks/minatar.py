@@ -36,7 +36,7 @@ def run(folder: Path, game: str, seed: int, epochs: int) -> None:
 
 
 def summary(folder: Path, game: str, seeds: int) -> dict[str, Any]:
-    """Return the last score of each seed: of the tests at ε .05, of the training at the current ε."""
+    """Return the last scores of each seed: in tests at ε .05, in training at the current ε."""
     last: dict[str, list[float]] = {"train": [], "test": []}
     steps = []
     for seed in range(1, seeds + 1):
