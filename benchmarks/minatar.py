@@ -60,7 +60,7 @@ def main() -> None:
     args.folder.mkdir(parents=True, exist_ok=True)
     runs = [(game, seed) for seed in range(1, args.seeds + 1) for game in GAMES]
     with ThreadPoolExecutor(args.processes) as pool:
-        list(pool.map(lambda r: run(args.folder, *r, args.epochs), runs))
+        list(pool.map(lambda r: run(args.folder, r[0], r[1], args.epochs), runs))
 
     figures = [summary(args.folder, game, args.seeds) for game in GAMES]
     print(f"{'game':16}{'steps':>10}{'test, ε .05':>16}{'training':>16}")

@@ -65,7 +65,7 @@ def measure(phase: str, game: str, options: list[str]) -> dict[str, Any]:
         for owner, method, part in (
             *(
                 (games, method, "emulator")
-                for games, _ in agent.all_games
+                for games, _ in agent.all_lanes
                 for method in ("send", "receive", "restart")
             ),
             (run.network, "predict", "prediction"),

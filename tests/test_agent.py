@@ -230,7 +230,7 @@ def test_testing_n_games_counts_the_first_n_started(games, num_envs, count):
 def test_testing_uses_separate_games():
     training, testing = TapeEnvironment(lengths=(3,)), TapeEnvironment(lengths=(2, 2))
     agent, memory, _, _ = make(training, testing=(testing, StateBuffer(2, 2, (), np.int64)))
-    assert [environment for environment, _ in agent.all_games] == [training, testing]
+    assert [environment for environment, _ in agent.all_lanes] == [training, testing]
     agent.train(4)
     done = len(training.tape)
     agent.test(steps=6)

@@ -18,7 +18,7 @@ from simple_dqn.storage.snapshot import fitting_training_state, fitting_weights
 NATURE = {
     "datatype": "float32", "optimizer": "rmsprop", "learning_rate": 0.00025, "decay_rate": 0.95,
     "epsilon": 0.01, "centered": True, "loss_reduction": "sum", "clip_error": 1.0,
-    "has_target_network": True,
+    "has_target_network": True, "double_q": False,
 }  # fmt: skip
 ORIGINAL = {**NATURE, "epsilon": 1e-6, "centered": False, "loss_reduction": "mean"}
 
@@ -26,8 +26,9 @@ ORIGINAL = {**NATURE, "epsilon": 1e-6, "centered": False, "loss_reduction": "mea
 def make_network(shape=(84, 84), actions=4, seed=0, **kwargs) -> QNetwork:
     torch.manual_seed(seed)
     options = {
-        "hidden_units": 512, "conv1_padding": 1, "batch_norm": False, "weight_init": "fan_in",
-        **kwargs,
+        "filters": 32, "hidden_layers": 1, "hidden_units": 512, "conv1_padding": 1,
+        "batch_norm": False, "weight_init": "fan_in", "dueling": False, "quantiles": 1,
+        "noisy": False, **kwargs,
     }  # fmt: skip
     return QNetwork(actions, 4, shape, **options)
 

@@ -26,8 +26,8 @@ def make(history=4, shape=(84, 84), padding=1, batch_norm=False):
     """Return a network whose batch normalisation, if any, is not the identity."""
     torch.manual_seed(3)
     network = QNetwork(
-        3, history, shape, hidden_units=8, conv1_padding=padding, batch_norm=batch_norm,
-        weight_init="xavier",
+        3, history, shape, filters=32, hidden_layers=1, hidden_units=8, conv1_padding=padding,
+        batch_norm=batch_norm, weight_init="xavier", dueling=False, quantiles=1, noisy=False,
     )  # fmt: skip
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):

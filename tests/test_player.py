@@ -349,7 +349,7 @@ def test_keyboard_is_read_while_only_another_lane_is_active(monkeypatch):
 
 def test_v_reports_a_state_without_a_picture(monkeypatch):
     play = Play(monkeypatch, {1: ["v"]})
-    play.agent.testing_games = play.environment, StateBuffer(1, 4, (2,), np.float32)
+    play.agent.testing_lanes = play.environment, StateBuffer(1, 4, (2,), np.float32)
     monkeypatch.setattr(play.environment, "restart", lambda lanes=None: (
         play.environment.frame(), np.zeros((1, 2), np.float32))[1])  # fmt: skip
     act = Games.act

@@ -34,7 +34,9 @@ class Callback:
         """Called after an update; ``errors`` are its |TD error| [B], on the device."""
 
     def on_round_end(self, agent: Agent) -> None:
-        """Called after updates and restarts; the place to end a run by raising an exception."""
+        """Called after updates and restarts. To end the run here as Ctrl-C does, with a checkpoint,
+        call ``signal.raise_signal(signal.SIGINT)``.
+        """
 
     def on_phase_end(self, agent: Agent) -> None:
         """Called when a phase ends."""
@@ -84,7 +86,9 @@ class Games:
     The statistics are those of a single lane, however many lanes there are. The outcome of a game
     does not depend on its number, so the games can be laid end to end in the order in which they
     started, as if played one after another. Those that end within the first ``phase.steps`` steps
-    count. Counting whichever games end first in any lane would favour short games.
+    count. Counting whichever games end first in any lane would favour short games. For example, two
+    lanes play games 0 and 1; lane 1 ends first and starts game 2. If game 0 takes all the steps of
+    the test, games 1 and 2 do not count, although they have ended.
 
     Args:
         num_envs: N, the number of lanes.
@@ -110,8 +114,9 @@ class Games:
         for number in self.numbers[self.active]:
             self.lengths[number] += 1
         for lane in np.flatnonzero(ended & self.active):
-            limit = self.phase.games
-            if len(self.lengths) < limit if limit else sum(self.lengths) < self.phase.steps:
+            by_games = len(self.lengths) < self.phase.games
+            by_steps = not self.phase.games and sum(self.lengths) < self.phase.steps
+            if by_games or by_steps:
                 self.numbers[lane] = len(self.lengths)
                 self.lengths.append(0)
             else:
@@ -142,7 +147,7 @@ class Games:
         active, numbers, lengths = state["active"], state["game_numbers"], state["lengths"]
         if not active.shape == numbers.shape == self.active.shape:
             raise ValueError(f"games of {len(active)} lanes, not {len(self.active)}")
-        if self.phase == "test" and numbers.max() >= len(lengths):
+        if self.phase.name == "test" and numbers.max() >= len(lengths):
             raise ValueError("a game without a length")
         self.active, self.numbers, self.lengths = active, numbers, lengths.tolist()
 

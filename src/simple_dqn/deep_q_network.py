@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # Clipped TD errors bound the gradients, so a constant loss scale keeps float16 from underflowing.
 FLOAT16_SCALE = 128.0
 
-MODAL = (torch.nn.modules.batchnorm._BatchNorm, torch.nn.modules.dropout._DropoutNd)
+WITH_MODES = (torch.nn.modules.batchnorm._BatchNorm, torch.nn.modules.dropout._DropoutNd)
 
 
 class DeepQNetwork:
@@ -51,8 +51,8 @@ class DeepQNetwork:
         loss_reduction: str,
         clip_error: float,
         has_target_network: bool,
-        double_q: bool = False,
-        captured: bool = False,
+        double_q: bool,
+        captured: bool,
     ) -> None:
         self.device = next(network.parameters()).device
         self.datatype = datatype
@@ -63,8 +63,8 @@ class DeepQNetwork:
         self.target_network = copy.deepcopy(network) if has_target_network else self.network
         self.target_network.requires_grad_(not has_target_network)
         # Switching modes walks all modules, which takes time; only these modules need it.
-        self._has_modes = any(isinstance(m, MODAL) for m in self.network.modules())
-        self._update = CudaGraph(self.update) if captured else self.update
+        self._has_modes = any(isinstance(m, WITH_MODES) for m in self.network.modules())
+        self._accelerated_update = CudaGraph(self.update) if captured else self.update
         # τ of each quantile: the midpoints of K equal parts of [0, 1], [K, 1]
         k = network.quantiles
         self._midpoints = ((torch.arange(k, device=self.device) + 0.5) / k)[:, None]
@@ -82,7 +82,7 @@ class DeepQNetwork:
 
         The result stays on the device, so that nothing waits for it; the next update can reuse it.
         """
-        errors = self._update(*map(self._tensor, (*batch[:5], batch.weights)))
+        errors = self._accelerated_update(*map(self._tensor, (*batch[:5], batch.weights)))
         self.weight_updates += 1
         self._cost_updates += 1
         return errors
@@ -103,8 +103,8 @@ class DeepQNetwork:
         # Q(s', a'; θ⁻) of the best action, chosen by θ⁻ itself or, in Double Q-learning, by θ
         with torch.no_grad(), self._precision():
             postq = self.target_network.distributions(poststates)  # [B, A, K]
-            judge = self.network.distributions(poststates) if self.double_q else postq
-            best = judge.mean(dim=2).argmax(dim=1)  # [B]
+            chooser = self.network.distributions(poststates) if self.double_q else postq
+            best = chooser.mean(dim=2).argmax(dim=1)  # [B]
             maxpostq = _of_actions(postq, best)  # [B, K]
 
         # y = r + γ max_a' Q(s', a'; θ⁻); the discount is 0 after a terminal

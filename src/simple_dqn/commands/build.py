@@ -62,7 +62,7 @@ class Run:
     @property
     def environment(self) -> Environment:
         """The games of training and playing; for those of tests, see the agent."""
-        return self.agent.training_games[0]
+        return self.agent.training_lanes[0]
 
     @property
     def network(self) -> DeepQNetwork:
@@ -113,7 +113,7 @@ def build(
     callback = make_custom_callback(config)
     agent.callbacks = make_callbacks(config, agent, statistics, callback)
     run = Run(config, game, agent, statistics, callback)
-    for games, _ in agent.all_games:
+    for games, _ in agent.all_lanes:
         run.resources.callback(games.close)
     return run
 
@@ -262,7 +262,7 @@ def make_callbacks(
     config: Config, agent: Agent, statistics: Statistics, custom: Callback | None
 ) -> list[Callback]:
     """Return the agent's callbacks in the order in which they are called."""
-    tests = agent.testing_games[0]
+    tests = agent.testing_lanes[0]
     workers = tests.workers if isinstance(tests, ParallelEnvironment) else 0
     shares = workers and tests is not agent.environment
     return [

@@ -75,5 +75,5 @@ def record_game(run: Run) -> None:
         sound = Sound(Path(env.record_sound_filename), run.environment.sound_rate)
         run.resources.callback(sound.close)
         listeners.append(sound)
-    for environment, _ in run.agent.all_games:
+    for environment, _ in run.agent.all_lanes:
         environment.on_frame += tuple(listeners)

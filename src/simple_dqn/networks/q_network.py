@@ -62,15 +62,15 @@ class QNetwork(nn.Module):
         history_length: int,
         observation_shape: tuple[int, ...],
         *,
-        filters: int = 32,
-        hidden_layers: int = 1,
+        filters: int,
+        hidden_layers: int,
         hidden_units: int,
         conv1_padding: int,
         batch_norm: bool,
         weight_init: str,
-        dueling: bool = False,
-        quantiles: int = 1,
-        noisy: bool = False,
+        dueling: bool,
+        quantiles: int,
+        noisy: bool,
     ) -> None:
         super().__init__()
         layers, features = make_trunk(

@@ -139,7 +139,7 @@ class CommonOptions:
 
     preset: str = option(
         "nature", "defaults of all other options. nature: DeepMind's 2015 code. simple_dqn: the "
-        "original toolkit. rainbow: all variants. fast: the best score in an hour or two on two "
+        "original toolkit. rainbow: all variants. fast: a good score in an hour or two on two "
         "cores. minatar, vector: small networks, used by default for boards and for other games "
         "without screens. tabular: Q-learning in a table",
         choices=("nature", "simple_dqn", "rainbow", "fast", "minatar", "vector", "tabular"),

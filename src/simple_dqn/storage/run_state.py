@@ -130,7 +130,7 @@ def load_run_state(
             learnt["training_state"], own["training_state"]
         )
         network.load_state_dict(learnt)
-        games = {"environments": None, "states": [b.states for _, b in agent.all_games]}
+        games = {"environments": None, "states": [b.states for _, b in agent.all_lanes]}
         acted = conform(state["agent"], agent.state_dict() | games, "agent")
         agent.load_state_dict(acted)
         _load_games_state(agent, acted)
@@ -153,15 +153,15 @@ def load_run_state(
 def _games_state(agent: Agent) -> dict[str, Any]:
     """Return the states of the environments, None if unsupported, and of their buffers."""
     return dict(
-        environments=[environment.state_dict() for environment, _ in agent.all_games],
-        states=[buffer.states.copy() for _, buffer in agent.all_games],
+        environments=[environment.state_dict() for environment, _ in agent.all_lanes],
+        states=[buffer.states.copy() for _, buffer in agent.all_lanes],
     )
 
 
 def _load_games_state(agent: Agent, state: dict[str, Any]) -> None:
     """Restore what ``_games_state`` returned; if that fails, the phase starts new games."""
     for (environment, buffer), games, states in zip(
-        agent.all_games, state["environments"], state["states"], strict=True
+        agent.all_lanes, state["environments"], state["states"], strict=True
     ):
         buffer.states[...] = states
         is_current = environment is agent.environment

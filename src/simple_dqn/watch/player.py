@@ -84,7 +84,7 @@ class Player(Callback):
         self.players: set[str] = set()
         self.score, self.over = 0.0, False
 
-        for environment, _ in agent.all_games:
+        for environment, _ in agent.all_lanes:
             environment.on_frame += (self.on_frame,)
         self._meanings = agent.environment.action_meanings
         self._speed = SPEEDS.index(1)
@@ -242,7 +242,7 @@ class Player(Callback):
         if self.agent.phase == "play":
             raise Quit
         self.close()
-        for environment, _ in self.agent.all_games:
+        for environment, _ in self.agent.all_lanes:
             environment.on_frame = tuple(f for f in environment.on_frame if f != self.on_frame)
         logger.info("the display is closed; the %s phase continues", self.agent.phase)
 
