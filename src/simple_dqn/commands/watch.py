@@ -18,6 +18,7 @@ from simple_dqn.commands.snapshots import (
 from simple_dqn.environments.games import find_game
 from simple_dqn.errors import UsageError
 from simple_dqn.options.definitions import SAVED_PLAY, Config
+from simple_dqn.options.option import short_text
 from simple_dqn.options.presets import PLAY_DEFAULTS
 from simple_dqn.options.resolve import resolve
 from simple_dqn.storage.experience_file import save_experience
@@ -104,7 +105,7 @@ def play_games(run: Run, snapshot: Snapshot | None, lines: list[str]) -> None:
     def tell(score: float, early: str = "") -> None:
         who = " and ".join(sorted(player.players)) if player else "the network"
         number = len(lines) + 1
-        lines.append(f"{run.game}, game {number}: score {score:g} by {who}{early}")
+        lines.append(f"{run.game}, game {number}: score {short_text(score)} by {who}{early}")
 
     run.statistics.on_row += (lambda row: tell(row["average_reward"]),)
     try:
@@ -154,7 +155,7 @@ def record(snapshot: Snapshot, given: Given) -> None:
             environment.on_frame += (files.enter_context(contextlib.closing(video)),)
             run.agent.play(1)
         score, seconds = run.statistics.row["average_reward"], video.frames / rate
-        print(f"{target}: {video.frames} frames, {seconds:.1f} s, score {score:g}")
+        print(f"{target}: {video.frames} frames, {seconds:.1f} s, score {short_text(score)}")
 
 
 def require_new_video(config: Config, target: Path) -> None:
