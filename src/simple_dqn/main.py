@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def explained(arguments: list[str]) -> int:
-    """Run a command; turn what goes wrong into a line on stderr and an exit status, see ``main``."""
+    """Run a command; turn what goes wrong into a line on stderr and an exit status."""
     command, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
     try:
         if command in ("-h", "--help"):
@@ -84,7 +84,8 @@ def explained(arguments: list[str]) -> int:
         package = EXTRAS.get((error.name or "").partition(".")[0])
         if package is None:
             raise
-        complain(f"'{command}' needs the package {package}: {sys.executable} -m pip install {package}")
+        install = f"{sys.executable} -m pip install {package}"
+        complain(f"'{command}' needs the package {package}: {install}")
         return 2
     except AttributeError as error:
         if not (line := moved(error)):

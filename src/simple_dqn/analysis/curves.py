@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from simple_dqn.errors import UsageError
 from simple_dqn.options.definitions import PLACES
 from simple_dqn.statistics import COLUMNS, PHASES
+from simple_dqn.storage.statistics_file import read_text, require_header
 
 SEED_AND_PLACES = PLACES | {"random_seed"}
 
@@ -94,10 +95,8 @@ def read_table(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise UsageError(f"there is no file '{path}'")
     try:
-        text = path.read_text()
-        text = text[: text.rfind("\n") + 1]  # a line without its end is still being written
-        if next(csv.reader(io.StringIO(text)), [])[:16] != list(COLUMNS[:16]):
-            raise UsageError(f"'{path}' is no statistics file of Simple DQN")
+        text = read_text(path)
+        require_header(text, path)
         # As strings: an empty cell differs from a nan, and errors quote the cell. usecols ignores
         # unknown columns and cells beyond the header.
         cells = pd.read_csv(

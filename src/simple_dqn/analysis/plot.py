@@ -32,7 +32,7 @@ from matplotlib.ticker import MaxNLocator
 from simple_dqn.analysis.curves import Curve, Run, make_curve, read_runs
 from simple_dqn.errors import UsageError
 from simple_dqn.options.command_options import PlotOptions
-from simple_dqn.storage.files import write_atomically
+from simple_dqn.storage.files import require_place, write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -161,6 +161,7 @@ def find_target(paths: Sequence[Path], options: PlotOptions) -> Path:
     target = Path(options.png_file) if options.png_file else paths[0].with_suffix(".png")
     if target.suffix.lower() not in METADATA:
         raise UsageError(f"--png_file ends in .png, .svg or .pdf, not as '{target}' does")
+    require_place(target, "png_file")
     if target.is_dir():
         raise UsageError(f"--png_file '{target}' is a folder: name a file in it")
     if target.exists() and any(path.exists() and target.samefile(path) for path in paths):

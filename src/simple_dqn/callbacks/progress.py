@@ -94,8 +94,7 @@ class Progress(Callback):
 def log_row(row: Row) -> None:
     """Log what a phase came to, on one line."""
     games = (
-        "{nr_games} game{s}, score {average_reward:.2f} ± {std_game_reward:.2f} "
-        "({low} to {high})"
+        "{nr_games} game{s}, score {average_reward:.2f} ± {std_game_reward:.2f} ({low} to {high})"
         if row["nr_games"]
         else "no game ended"
     )

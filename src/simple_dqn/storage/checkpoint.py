@@ -39,6 +39,7 @@ RUN_FILE = "run.safetensors"
 OURS = re.compile(r"replay_\d+\.safetensors|\.(run|replay_\d+)\.safetensors\.\d+\.tmp")
 # A file of fewer slots, as a share of the memory, is written again with the next ones.
 SMALL = 1 / 64
+LONGEST_NAME = len(".replay_999999999.safetensors.4194304.tmp")
 MOST_BYTES = 1 << 27  # of screens in a file, which are in memory a second time meanwhile
 
 
