@@ -89,9 +89,10 @@ def require_place(path: Path, option: str, inside: int = 0, instead: str = "") -
         whole + max(BESIDE, 1 + inside) - most_in_path if most_in_path > 0 else 0,
     )
     if excess > 0:
+        size = f"{excess} bytes" if excess > 1 else "1 byte"
         raise UsageError(
-            f"'{shortened(str(path), 60)}' is {excess} byte{'s'[: excess - 1]} too long for the names of all files "
-            f"that are going to be written: give a shorter {instead}--{option}"
+            f"'{shortened(str(path), 60)}' is {size} too long for the names of all files that are "
+            f"going to be written: give a shorter {instead}--{option}"
         )
     require_writable(path.parent, option)
 
