@@ -23,8 +23,9 @@ def test_what_lies_around_with_a_games_name(in_tmp, capsys):
     (in_tmp / "pong").mkdir()
     assert find_rom("pong")[0] == "pong"  # a folder is no ROM
     (in_tmp / "breakout").write_text("notes")
-    assert main(["train", "breakout"]) == 2
-    assert "'breakout' is no Atari 2600 ROM that ALE knows" in capsys.readouterr().err
+    assert find_rom("breakout")[1].name == "breakout.bin"  # a plain name is the game
+    assert main(["train", "./breakout"]) == 2
+    assert "'./breakout' is no Atari 2600 ROM that ALE knows" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from simple_dqn.callbacks.writers import CSVFile, TensorBoard
 from simple_dqn.commands.resume import names_snapshot
 from simple_dqn.commands.snapshots import open_test_csv
 from simple_dqn.commands.watch import require_new_experience, require_new_video
+from simple_dqn.environments.games import find_rom
 from simple_dqn.errors import UsageError
 from simple_dqn.main import main
 from simple_dqn.options.definitions import Config
@@ -304,6 +305,14 @@ def test_a_file_called_as_the_run_is_no_snapshot(in_tmp, capsys):
     assert names_snapshot("snapshots/copy")
     assert names_snapshot("nothing.safetensors")
     assert not names_snapshot("snapshots/none")
+
+
+def test_a_file_called_as_the_game_is_no_rom(in_tmp):
+    before = find_rom("pong")
+    Path("pong").write_text("a log file")
+    assert find_rom("pong") == before
+    with pytest.raises(UsageError):
+        find_rom("./pong")
 
 
 @pytest.mark.parametrize("label", ["x.safetensors", "x.checkpoint"])

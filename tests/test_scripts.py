@@ -154,6 +154,7 @@ def test_the_callers_python_and_pip_have_no_say(clone):
         PYTHONPATH="/x", PYTHONSTARTUP="/x", PYTHONINSPECT="1", PYTHONWARNINGS="error",
         GREP_OPTIONS="--color=always", CDPATH="/:/tmp", POSIXLY_CORRECT="1",
         SHELLOPTS="nounset:errexit:noclobber",
+        **{"BASH_FUNC_cd%%": "() { echo no; return 1; }"},
     )  # fmt: skip
     assert run(clone, "scripts/train.sh", "pong", env=hostile)[:2] == (0, "train pong\n")
     assert (clone.parent / "environment").read_text().splitlines() == [
