@@ -25,7 +25,7 @@ def test_what_lies_around_with_a_games_name(in_tmp, capsys):
     (in_tmp / "breakout").write_text("notes")
     assert find_rom("breakout")[1].name == "breakout.bin"  # a plain name is the game
     assert main(["train", "./breakout"]) == 2
-    assert "'./breakout' is no Atari 2600 ROM that ALE knows" in capsys.readouterr().err
+    assert "'breakout' is no Atari 2600 ROM that ALE knows" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
