@@ -9,6 +9,7 @@ import pytest
 from simple_dqn.errors import UsageError
 from simple_dqn.main import main
 from simple_dqn.options.definitions import options
+from simple_dqn.options.option import number_text, short_text
 from simple_dqn.options.parser import COMMANDS, parse, top_level_help
 
 
@@ -124,3 +125,54 @@ def test_repeated_and_multiple_file_arguments():
         "train", ["--load_experience", "a", "--load-experience=b", "--epochs=1", "pong"]
     )
     assert given == {"load_experience": ["a", "b"], "epochs": 1}
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (2147483647, "2147483647"), (1234567.0, "1234567"), (-999999999, "-999999999"), (0, "0"),
+        (1e15, "1000000000000000"), (2.0**53, "9007199254740992"), (0.00025, "0.00025"),
+        (100000.5, "100000.5"),
+    ],
+)  # fmt: skip
+def test_whole_numbers_are_printed_in_full(number, text):
+    assert number_text(number) == text
+    assert short_text(number) == text
+
+
+def test_measured_numbers_are_rounded_but_not_before_the_point():
+    assert short_text(413.2199999997) == "413.22"
+    assert short_text(1234567.25) == "1234567.2"
+    assert short_text(-1234567.5, 4) == "-1234567.5"
+    assert short_text(0.037291, 4) == "0.03729"
+    assert short_text(98765.4321, 4) == "98765.4"
+    assert [short_text(float(x)) for x in ("nan", "inf", "-inf")] == ["nan", "inf", "-inf"]
+
+
+def test_closed_and_full_streams(in_tmp):
+    """What a shell's 2>&-, >/dev/full and a reader that has gone do to a command."""
+    program = f"{sys.executable} -m simple_dqn"
+    small = "--random_steps 60 --train_steps 40 --test_steps 60 --epochs 1 --replay_size 1000"
+    train = f"{program} train CartPole-v1 {small} --random_seed 1"
+    expected = None
+    for number, closed in enumerate(("2>&1", "2>&-", "<&- >&- 2>&-", "2</dev/null", "2>/dev/full")):
+        command = train.replace("CartPole-v1", f"CartPole-v1 x{number}") + f" {closed}"
+        assert subprocess.run(["bash", "-c", command], capture_output=True).returncode == 0, closed
+        with open(f"results/CartPole-v1_x{number}.csv") as file:
+            text = [line.split(",")[:13] for line in file]
+        expected = expected or text
+        assert text == expected, closed
+    weights = "snapshots/CartPole-v1_x0_1.safetensors"
+    for command, status, error in (
+        (f"{program} test {weights} --test_steps 60 >/dev/full", 2, "No space left on device"),
+        (f"{program} --version >/dev/full", 2, "No space left on device"),
+        (f"{program} test {weights} --test_steps 60 >&-", 0, ""),
+        (f"{program} nonsense 2>&-", 2, ""),
+        (f"{program} nonsense 2>/dev/full", 2, ""),
+        (f"{program} --help | true; exit ${{PIPESTATUS[0]}}", None, ""),
+    ):
+        found = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+        assert found.returncode in ((0, 141) if status is None else (status,)), command
+        assert error in found.stderr
+        assert "Traceback" not in found.stderr
+        assert "Exception" not in found.stderr

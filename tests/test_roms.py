@@ -23,7 +23,8 @@ def test_local_files_named_like_a_game(in_tmp, capsys):
     (in_tmp / "pong").mkdir()
     assert find_rom("pong")[0] == "pong"  # a folder is not a ROM
     (in_tmp / "breakout").write_text("notes")
-    assert main(["train", "breakout"]) == 2
+    assert find_rom("breakout")[1].name == "breakout.bin"  # a plain name is the game
+    assert main(["train", "./breakout"]) == 2
     assert "'breakout' is not an Atari 2600 ROM that ALE knows" in capsys.readouterr().err
 
 

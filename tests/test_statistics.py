@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 import sys
 
 import numpy as np
 import pytest
 
+from simple_dqn.analysis.curves import read_table
 from simple_dqn.callbacks.writers import CSVFile, TensorBoard
 from simple_dqn.errors import UsageError
 from simple_dqn.statistics import COLUMNS, Statistics
@@ -164,7 +166,59 @@ def test_foreign_csv_is_refused_and_unchanged(tmp_path, content):
     assert path.read_bytes() == content
 
 
-def test_files_of_the_original_can_be_read(tmp_path):
+def numbers(path):
+    return [(r["epoch"], r["phase"], float(r["meanq"])) for r in read_csv(path)]
+
+
+SPREADSHEETS = {
+    "byte order mark": lambda text: "\ufeff".encode() + text.encode(),
+    "CRLF": lambda text: text.replace("\n", "\r\n").encode(),
+    "CR": lambda text: text.replace("\n", "\r").encode(),
+    "Excel": lambda text: ("\ufeff" + text.replace("\n", "\r\n")).encode(),
+    "quotes": lambda text: re.sub(r"[^,\n]+", r'"\g<0>"', text).encode(),
+    "semicolons": lambda text: text.replace(",", ";").encode(),
+    "decimal commas": lambda text: (
+        "\ufeff" + text.replace(",", ";").replace(".", ",").replace("\n", "\r\n")
+    ).encode(),
+    "UTF-16 and tabs": lambda text: text.replace(",", "\t").replace("\n", "\r\n").encode("utf-16"),
+    "empty rows and columns": lambda text: (
+        text.replace("\n", ",,\r\n").encode() + b"," * len(COLUMNS) + b"\r\n\r\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("how", SPREADSHEETS)
+def test_what_a_spreadsheet_has_saved_is_read_and_continued(tmp_path, how):
+    path = tmp_path / "pong.csv"
+    file = CSVFile(path)
+    for epoch, meanq in enumerate((0.25, 1e-3, float("nan"))):
+        file({**row(epoch, total_time=10.5 + epoch), "meanq": meanq})
+    own, table = path.read_bytes(), read_table(path)
+    saved = SPREADSHEETS[how](own.decode())
+    path.write_bytes(saved)
+    assert [r[:2] for r in numbers(path)] == [("0", "test"), ("1", "test"), ("2", "test")]
+    assert [r[2] for r in numbers(path)][:2] == [0.25, 1e-3]
+    assert read_table(path).equals(table)
+    again = CSVFile(path, keep_before=(2, "test"), drop_others=True)  # as a resumed run does
+    assert again.total_time == 11.5
+    assert path.read_bytes() == own[: own.index(b"\n2,") + 1]
+
+
+@pytest.mark.parametrize("how", sorted(SPREADSHEETS.keys() - {"UTF-16 and tabs"}))
+def test_a_run_continues_while_a_spreadsheet_saves_its_rows(tmp_path, how):
+    path = tmp_path / "pong.csv"
+    file = CSVFile(path)
+    file(row(0))
+    text = path.read_text().rstrip("\n")  # some editors take the last end of line away
+    path.write_bytes(SPREADSHEETS[how](text))
+    file(row(1, "train"))
+    assert numbers(path) == [("0", "test", 0.5), ("1", "train", 0.5)]
+    path.unlink()
+    file(row(2))
+    assert numbers(path) == [("2", "test", 0.5)]
+
+
+def test_the_originals_own_files_can_be_read(tmp_path):
     path = tmp_path / "pong.csv"
     path.write_text(ORIGINAL + "\n" + "0,random" + ",1" * 14 + "\n")
     assert read_csv(path)[0]["phase"] == "random"
@@ -172,7 +226,7 @@ def test_files_of_the_original_can_be_read(tmp_path):
 
 def test_tensorboard_mirrors_the_rows(tmp_path):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    board = TensorBoard(str(tmp_path))
+    board = TensorBoard(str(tmp_path), "x")
     board({**row(1), "total_train_steps": 250, "average_reward": float("nan")})
     board({**row(2), "total_train_steps": 500, "average_reward": 7.5})
     events = accumulator.EventAccumulator(str(tmp_path))
@@ -185,7 +239,7 @@ def test_tensorboard_mirrors_the_rows(tmp_path):
 def test_missing_tensorboard_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(UsageError, match="-m pip install tensorboard"):
-        TensorBoard("x")
+        TensorBoard("x", "x")
 
 
 def test_score_statistics_match_numpy():

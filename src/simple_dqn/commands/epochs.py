@@ -225,9 +225,11 @@ def open_outputs(
     Raises:
         UsageError: the CSV file is not a statistics file, or TensorBoard is not installed.
     """
-    folder = config.run.tensorboard
-    boards = (TensorBoard(folder),) if folder else ()
+    folder, prefix = config.run.tensorboard, config.run.save_weights_prefix
+    boards = (TensorBoard(folder, prefix),) if folder else ()
     csv_file = CSVFile(Path(config.run.csv_file), keep_before, drop_others)
+    for board in boards:
+        board.begin(csv_file.rows)
     if csv_file.backup:
         logger.warning("the statistics with later rows are now %s", csv_file.backup)
     logger.info("statistics go to %s", csv_file.path)

@@ -168,7 +168,7 @@ def resume(what: str, given: Given, command_line: list[str]) -> None:
         given: the options that the user gave.
         command_line: for the record.
     """
-    named_snapshot = what.endswith(".safetensors") or Path(what).is_file()
+    named_snapshot = names_snapshot(what)
     snapshot = load_snapshot(Path(what)) if named_snapshot else None
     prefix = snapshot.prefix if snapshot else what.rstrip("/").removesuffix(".checkpoint")
     prefix = prefix if snapshot or "/" in prefix else f"snapshots/{prefix}"
@@ -189,6 +189,14 @@ def resume(what: str, given: Given, command_line: list[str]) -> None:
         resume_exactly(plan, checkpoint, found, given, command_line)
     else:
         resume_from_snapshot(plan, found, given, command_line)
+
+
+def names_snapshot(what: str) -> bool:
+    """Return whether the user names a snapshot; a file with the name of a run is not one."""
+    if what.endswith(".safetensors") or "/" not in what:
+        return what.endswith(".safetensors")
+    is_run = Path(f"{what}.checkpoint").exists() or last_snapshot(what)
+    return Path(what).is_file() and not is_run
 
 
 def find_run(

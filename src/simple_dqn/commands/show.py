@@ -9,7 +9,7 @@ from pathlib import Path
 from simple_dqn.commands.build import Run
 from simple_dqn.environment import Environment
 from simple_dqn.errors import UsageError
-from simple_dqn.storage.files import require_writable
+from simple_dqn.storage.files import require_place
 
 logger = logging.getLogger(__name__)
 
@@ -37,14 +37,14 @@ def show_and_record(run: Run) -> None:
         UsageError: there is no screen, a package is missing, or a recording exists already.
     """
     env = run.config.environment
-    for option, place in (
-        ("record_screen_path", env.record_screen_path),
-        ("record_sound_filename", env.record_sound_filename),
+    for option, place, inside in (
+        ("record_screen_path", env.record_screen_path, len("000000000.png")),
+        ("record_sound_filename", env.record_sound_filename, 0),
     ):
+        if place:
+            require_place(Path(place), option, inside)
         if place and Path(place).exists():
             raise UsageError(f"--{option} '{place}' exists: give another name")
-        if place:
-            require_writable(Path(place).parent, option)
     if env.display_screen:
         show_window(run)
     if env.record_screen_path or env.record_sound_filename:

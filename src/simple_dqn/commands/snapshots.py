@@ -13,6 +13,7 @@ from simple_dqn.environments.games import find_rom
 from simple_dqn.errors import UsageError
 from simple_dqn.options.definitions import Config
 from simple_dqn.options.resolve import resolve
+from simple_dqn.storage.files import require_place
 from simple_dqn.storage.snapshot import Saved, Snapshot, fitting_weights
 
 ONE_GAME = {"num_envs": 1, "workers": 0}  # overrides a snapshot's options
@@ -119,6 +120,8 @@ def open_test_csv(config: Config) -> tuple[CSVFile, ...]:
         UsageError: it exists already.
     """
     path = Path(config.run.csv_file)
+    if config.run.csv_file:
+        require_place(path, "csv_file")
     if config.run.csv_file and path.exists() and not config.run.overwrite:
         raise UsageError(f"'{path}' exists: give another --csv_file, or --overwrite true")
     return (CSVFile(path),) if config.run.csv_file else ()

@@ -13,6 +13,7 @@ from simple_dqn.commands.snapshots import (
     snapshot_config,
 )
 from simple_dqn.environments.games import find_game, noop_frames
+from simple_dqn.options.option import short_text
 from simple_dqn.storage.snapshot import Snapshot
 
 Given = dict[str, Any]  # the options that the user gave
@@ -40,7 +41,9 @@ def report(run: Run, snapshot: Snapshot) -> str:
     row, env = run.statistics.row, run.config.environment
     scores = (
         "mean {average_reward:.2f} ± {std_game_reward:.2f} (standard deviation), "
-        "minimum {min_game_reward:g}, maximum {max_game_reward:g}".format(**row)
+        "minimum {low}, maximum {high}".format(
+            low=short_text(row["min_game_reward"]), high=short_text(row["max_game_reward"]), **row
+        )
         if row["nr_games"]
         else "no game ended: give more --test_steps, or --test_games"
     )

@@ -91,6 +91,8 @@ def configure(
     """
     if label and not re.fullmatch(r"[\w.-]+", label):
         raise UsageError(f"the label '{label}' may only contain letters, digits, '_', '-' and '.'")
+    if label.endswith((".safetensors", ".checkpoint")):
+        raise UsageError(f"the label '{label}' looks like a file of a run: leave out the suffix")
     name = file_name(game) + (f"_{label}" if label else "")
     given = {**given, "environment": kind}
     base = repeatable(record) if record else None

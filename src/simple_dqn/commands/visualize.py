@@ -8,7 +8,7 @@ from typing import Any
 from simple_dqn.analysis.filter_page import visualize as write_page
 from simple_dqn.commands.snapshots import snapshot_config, snapshot_run
 from simple_dqn.errors import UsageError
-from simple_dqn.storage.files import require_writable
+from simple_dqn.storage.files import require_place
 from simple_dqn.storage.snapshot import Snapshot
 
 Given = dict[str, Any]  # the options that the user gave
@@ -19,9 +19,9 @@ def visualize(snapshot: Snapshot, given: Given) -> None:
     config = snapshot_config(snapshot, given)
     options = config.visualization
     page = Path(options.visualization_file or f"results/{snapshot.path.stem}.html")
+    require_place(page, "visualization_file")
     if page.is_dir():
         raise UsageError(f"--visualization_file '{page}' is a folder: add a file's name")
-    require_writable(page.parent, "visualization_file")
     chosen = given.get("environment", "")
     with snapshot_run(snapshot, config, chosen, with_tests=False) as run:
         write_page(

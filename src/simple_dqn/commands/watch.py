@@ -18,10 +18,11 @@ from simple_dqn.commands.snapshots import (
 from simple_dqn.environments.games import find_game
 from simple_dqn.errors import UsageError
 from simple_dqn.options.definitions import SAVED_PLAY, Config
+from simple_dqn.options.option import short_text
 from simple_dqn.options.presets import PLAY_DEFAULTS
 from simple_dqn.options.resolve import resolve
 from simple_dqn.storage.experience_file import save_experience
-from simple_dqn.storage.files import require_writable
+from simple_dqn.storage.files import require_place
 from simple_dqn.storage.snapshot import Snapshot, load_snapshot
 from simple_dqn.watch.displays import open_display
 from simple_dqn.watch.interface import signals_unwind
@@ -71,13 +72,13 @@ def require_new_experience(config: Config) -> bool:
     path = Path(config.watch.save_experience)
     if not config.watch.save_experience:
         return False
-    if path.is_dir():
-        raise UsageError(f"--save_experience '{path}' is a folder: add a file's name")
     if path.suffix == ".safetensors":
         raise UsageError(f"--save_experience '{path}' is a snapshot's name: use .experience")
+    require_place(path, "save_experience")
+    if path.is_dir():
+        raise UsageError(f"--save_experience '{path}' is a folder: add a file's name")
     if path.exists() and not config.run.overwrite:
         raise UsageError(f"'{path}' exists: give another name, or --overwrite")
-    require_writable(path.parent, "save_experience")
     return True
 
 
@@ -104,7 +105,7 @@ def play_games(run: Run, snapshot: Snapshot | None, lines: list[str]) -> None:
     def report(score: float, early: str = "") -> None:
         who = " and ".join(sorted(player.players)) if player else "the network"
         number = len(lines) + 1
-        lines.append(f"{run.game}, game {number}: score {score:g} by {who}{early}")
+        lines.append(f"{run.game}, game {number}: score {short_text(score)} by {who}{early}")
 
     run.statistics.on_row += (lambda row: report(row["average_reward"]),)
     try:
@@ -154,16 +155,16 @@ def record(snapshot: Snapshot, given: Given) -> None:
             environment.on_frame += (files.enter_context(contextlib.closing(video)),)
             run.agent.play(1)
         score, seconds = run.statistics.row["average_reward"], video.frames / rate
-        print(f"{target}: {video.frames} frames, {seconds:.1f} s, score {score:g}")
+        print(f"{target}: {video.frames} frames, {seconds:.1f} s, score {short_text(score)}")
 
 
 def require_new_video(config: Config, target: Path) -> None:
     """Raise UsageError unless the video, and the GIF if there is one, can be written."""
     if target.suffix != ".mp4":
         raise UsageError(f"--video_file '{target}' is not the name of a video: it must end in .mp4")
+    require_place(target, "video_file")
     for file in (target, target.with_suffix(".gif"))[: 1 + config.watch.gif]:
         if file.is_dir():
             raise UsageError(f"'{file}' is a folder: give another --video_file")
         if file.exists() and not config.run.overwrite:
             raise UsageError(f"'{file}' exists: give another --video_file, or --overwrite")
-    require_writable(target.parent, "video_file")

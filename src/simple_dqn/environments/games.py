@@ -180,9 +180,10 @@ TWO_PLAYERS = ("combat", "joust", "maze_craze", "warlords")
 def find_rom(name: str) -> tuple[str, Path]:
     """Return (game, path of its ROM) for a file or a game's name.
 
-    An existing file is identified by its checksum, whatever it is called. Otherwise the last part
-    of ``name`` without its extension is looked up among the ROMs of ale-py, so that
-    ``roms/pong.bin``, ``pong`` and ``Pong`` all work without any file.
+    An existing file is identified by its checksum, whatever it is called, but beside a plain name
+    of a game it counts for nothing. Otherwise the last part of ``name`` without its extension is
+    looked up among the ROMs of ale-py, so that ``roms/pong.bin``, ``pong`` and ``Pong`` all work
+    without any file.
 
     Raises:
         UsageError: the file is not a ROM known to ALE, or no game has that name.
@@ -198,7 +199,8 @@ def _find(name: str) -> tuple[str, Path]:
     path = Path(name)
     by_letters = {_letters(game): game for game in roms.get_all_rom_ids()}
     named = by_letters.get(_letters(path.stem))
-    if path.is_file():
+    plain = named is not None and not path.suffix and path.name == name
+    if path.is_file() and not plain:  # a log file may be called as its game
         game = _identify(path)
         if named in (game, None):
             return game, path

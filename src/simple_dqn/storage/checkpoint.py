@@ -40,6 +40,7 @@ RUN_FILE = "run.safetensors"
 OURS = re.compile(r"replay_\d+\.safetensors|\.(run|replay_\d+)\.safetensors\.\d+\.tmp")
 # A file with fewer slots, as a share of the memory, is merged into the next one.
 SMALL = 1 / 64
+LONGEST_NAME = len(".replay_999999999.safetensors.4194304.tmp")
 MOST_BYTES = 1 << 27  # of screens per file; writing copies them in memory
 
 

@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 METADATA_KEY = "simple_dqn"  # one entry: the library writes several in no fixed order
 FORMAT_VERSION = 2  # 1 had no checksum
+# Bytes that the names of temporary and backup files add: .<name>.<process>.tmp, <name>.bak12.
+BESIDE = len("..4194304.tmp") + 2
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}  # errors of file systems without locks
 
 
@@ -64,6 +66,43 @@ def _flush_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def require_place(path: Path, option: str, inside: int = 0, instead: str = "") -> None:
+    """Raise UsageError unless ``path`` can be written, and the temporary files beside it.
+
+    Args:
+        path: a file, or a folder of files. The folder that it is in is made if it is missing.
+        option: that names it.
+        inside: bytes of the longest name in it, if it is a folder.
+        instead: what else names it.
+    """
+    there = next(folder for folder in (*path.parents, Path("/")) if os.path.isdir(folder))
+    try:  # a system without limits says -1
+        most_in_name = os.pathconf(there, "PC_NAME_MAX")
+        most_in_path = os.pathconf(there, "PC_PATH_MAX") - 1  # it counts the 0 at the end
+    except (OSError, ValueError):
+        most_in_name, most_in_path = 255, 1023  # what the usual systems allow
+    name, whole = len(os.fsencode(path.name)), len(os.fsencode(path))
+    excess = max(
+        name + BESIDE - most_in_name if most_in_name > 0 else 0,
+        whole + max(BESIDE, 1 + inside) - most_in_path if most_in_path > 0 else 0,
+    )
+    if excess > 0:
+        size = f"{excess} bytes" if excess > 1 else "1 byte"
+        raise UsageError(
+            f"'{shortened(str(path), 60)}' is {size} too long for the names of all files that are "
+            f"going to be written: give a shorter {instead}--{option}"
+        )
+    require_writable(path.parent, option)
+
+
+def shortened(text: str, most: int) -> str:
+    """Return a text of at most so many characters, without what is in its middle."""
+    if len(text) <= most:
+        return text
+    end = (most - 1) // 2
+    return f"{text[: most - 1 - end]}…{text[len(text) - end :]}"
 
 
 def require_writable(folder: Path, option: str) -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from simple_dqn.errors import UsageError
 from simple_dqn.options.definitions import Config
-from simple_dqn.storage.files import require_writable, set_aside, write_atomically
-from simple_dqn.storage.snapshot import snapshot_path
+from simple_dqn.storage.checkpoint import LONGEST_NAME
+from simple_dqn.storage.files import require_place, set_aside, write_atomically
+from simple_dqn.storage.snapshot import load_snapshot, snapshot_path
 from simple_dqn.storage.statistics_file import read_csv
 
 logger = logging.getLogger(__name__)
@@ -30,11 +31,15 @@ def require_places(config: Config) -> None:
             f"add a prefix for the snapshots' names"
         )
     csv_file = Path(config.run.csv_file)
+    last = snapshot_path(config.run.save_weights_prefix, max(config.run.epochs, 10**6))
+    folder = checkpoint_path(config)
+    require_place(csv_file, "csv_file", instead="label or ")
+    require_place(record_path(config), "csv_file", instead="label or ")
+    require_place(last, "save_weights_prefix", instead="label or ")
+    require_place(folder, "save_weights_prefix", inside=LONGEST_NAME, instead="label or ")
     if csv_file.exists() and not csv_file.is_file():
         what = "a folder: add a file's name" if csv_file.is_dir() else "not a file"
         raise UsageError(f"--csv_file '{csv_file}' is {what}")
-    require_writable(Path(config.run.csv_file).parent, "csv_file")
-    require_writable(Path(config.run.save_weights_prefix).parent, "save_weights_prefix")
 
 
 def csv_of(save_weights_prefix: str) -> str:
@@ -88,10 +93,22 @@ def remove_leftovers(config: Config) -> None:
 
 
 def set_later_aside(config: Config) -> None:
-    """Rename the snapshots of later epochs than the start, so that none is overwritten."""
+    """Rename the snapshots of later epochs than the start, so that none is overwritten.
+
+    If the best one is among them, the best of those that stay takes its name.
+    """
     for path, epoch in snapshot_files(config.run.save_weights_prefix).items():
         if epoch > config.run.start_epoch:
             logger.warning("%s is now %s", path, set_aside(path))
+    best = best_path(config)
+    if best.exists():
+        try:
+            epoch = load_snapshot(best).epoch
+        except UsageError:  # it is damaged: the next test makes a new one
+            return
+        if epoch > config.run.start_epoch:
+            logger.warning("%s is now %s", best, set_aside(best))
+            keep_best(config)
 
 
 def keep_best(config: Config) -> None:
@@ -100,9 +117,14 @@ def keep_best(config: Config) -> None:
     Ties go to the latest epoch, which has learnt longest. Earlier scores come from the CSV file, so
     that a resumed run continues as if uninterrupted.
     """
+    try:
+        rows = read_csv(Path(config.run.csv_file))
+    except UsageError as error:  # a changed file does not end a run
+        logger.warning("no best snapshot: %s", error)
+        return
     scores = {
         int(row["epoch"]): float(row["average_reward"])
-        for row in read_csv(Path(config.run.csv_file))
+        for row in rows
         if row["phase"] == "test" and float(row["average_reward"]) > -math.inf  # not nan
     }
     if not scores:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from simple_dqn.agent import Agent
 from simple_dqn.callback import Callback
 from simple_dqn.environment import Environment, Step
+from simple_dqn.options.option import short_text
 from simple_dqn.watch.interface import QUIT, Display
 from simple_dqn.watch.joystick import choose
 from simple_dqn.watch.scene import QMeter, QValues, Scene
@@ -289,7 +290,7 @@ class Player(Callback):
         speed = SPEEDS[self._speed]
         times = f"{speed:g}x" if speed >= 1 else f"1/{1 / speed:g}x"
         shown = "full speed" if speed > 16 else times
-        pieces = [who, f"score {self.score:g}"]
+        pieces = [who, f"score {short_text(self.score)}"]
         pieces += [f"lives {lives[0]}"] if len(lives) and lives[0] else []
         rate = f", {self._rate():.0f} frames/s" if len(self._times) > 1 else ""
         pieces += ["paused" if self._paused else shown + rate]
