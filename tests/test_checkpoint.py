@@ -380,7 +380,8 @@ def test_resume_keeps_options_or_asks_for_them_again(in_tmp, capsys):
                  "--stop_at", "-100", "--test_frame_cap", "80"]) == 0  # fmt: skip
     assert main(["resume", "pong_x", "--epochs", "3"]) == 2
     assert "this run had --csv_file own.csv: give it again" in capsys.readouterr().err
-    assert main(["resume", "pong_x", "--epochs", "3", "--csv_file", "own.csv"]) == 0
+    assert main(["resume", "pong_x", "--epochs", "3", "--csv_file", "own.csv"]) == 2
+    assert "it has reached --stop_at -100; give a higher one" in capsys.readouterr().err
     with open("own.csv", newline="") as file:
         # It ends where the uninterrupted run would have ended.
         assert [row["epoch"] for row in csv.DictReader(file)] == ["0", "1", "1"]
@@ -649,3 +650,36 @@ def test_no_checkpoint_writes_none(in_tmp):
 def test_invalid_checkpoint_intervals(in_tmp, capsys, text):
     assert main(["train", "pong", f"--checkpoint_every={text}"]) == 2
     assert "--checkpoint_every must be minutes as 10m" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ends", [["--epochs", "1"], ["--stop_at", "-100"]], ids=["end", "score"])
+def test_finished_epoch_keeps_its_row_when_more_follow(in_tmp, capsys, ends):
+    """To the byte, with its times, also if later tests are longer."""
+    games = ["--test_frame_cap", "80"]
+    assert main(["train", "pong", "whole", *RUN, *games]) == 0
+    assert main(["train", "pong", "x", *RUN, *games, *ends]) == 0
+    before = Path("results/pong_x.csv").read_bytes()
+    shutil.copytree(".", "../longer", dirs_exist_ok=True)
+    capsys.readouterr()
+    more = ["--epochs", "2", "--stop_at", "1e9"]
+    assert main(["resume", "pong_x", *more]) == 0
+    assert "resuming exactly, after epoch 1" in capsys.readouterr().err
+    assert Path("results/pong_x.csv").read_bytes().startswith(before)
+    assert results("x") == results("whole")
+
+    os.chdir("../longer")
+    assert main(["resume", "pong_x", *more, "--test_steps", "120"]) == 0
+    err = capsys.readouterr().err
+    assert "resuming with other options than before (--test_steps), after epoch 1" in err
+    assert Path("results/pong_x.csv").read_bytes().startswith(before)
+    assert Path("snapshots/pong_x_1.safetensors").exists()
+    assert [row["steps"] for row in results("x")[0]] == ["80", "160", "60", "160", "120"]
+
+
+def test_option_that_does_not_fit_the_checkpoint_is_named(in_tmp, capsys):
+    assert main(["train", "pong", "x", *RUN, "--epochs", "1"]) == 0
+    capsys.readouterr()
+    assert main(["resume", "pong_x", "--epochs", "2", "--filters", "8"]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "network.weights.layers.0" in line
+    assert "; leave out --filters, or move snapshots/pong_x.checkpoint away" in line

@@ -19,12 +19,14 @@ def options(**more):
     return resolve({"environment": "ale", "random_seed": 1, "epochs": 5, **more}).to_dict()
 
 
-def checkpoint(epoch=3, phase="train", *, start_epoch=0, asked=None, refill=False, finished=False,
-               **more):  # fmt: skip
+def checkpoint(
+    epoch=3, phase="train", *, start_epoch=0, asked=None, refill=False, finished=False,
+    complete=False, **more,
+):  # fmt: skip
     asked_for = {"callback": "", "tensorboard": "", "csv_file": "", **(asked or {})}
     return SavedRun(
         Path("snapshots/pong.checkpoint/run.safetensors"), "pong", options(**more), asked_for,
-        start_epoch, epoch, phase, refill, finished, {},
+        start_epoch, epoch, phase, refill, finished, complete or finished, {},
     )  # fmt: skip
 
 
@@ -36,7 +38,14 @@ def snapshot(epoch=2, **more):
 
 
 def found(saved=None, taken=None, rows=(), epochs=(1, 2)):
-    return Found("pong", FILES, saved, taken, frozenset(rows), frozenset(epochs))
+    return Found(
+        "pong",
+        FILES,
+        saved,
+        taken,
+        dict(rows) if isinstance(rows, dict) else dict.fromkeys(rows, 0.0),
+        frozenset(epochs),
+    )
 
 
 EXACTLY, FROM_SNAPSHOT = True, False
@@ -71,12 +80,42 @@ PLANS = {
     ),
     "nothing is left to do": (
         (False, {}, found(checkpoint(5, "test", finished=True), rows=[(5, "test")], epochs=(5,))),
-        (EXACTLY, 5, 0, (5, "test"), False, True, None),
+        (EXACTLY, 5, 0, (6, "train"), False, True, None),
     ),
     "more epochs of a finished run": (
         (False, {"epochs": 9},
          found(checkpoint(5, "test", finished=True), rows=[(5, "test")], epochs=(5,))),
-        (EXACTLY, 9, 0, (5, "test"), False, False, None),
+        (EXACTLY, 9, 0, (6, "train"), False, False, None),
+    ),
+    "a training phase is complete and has its row and snapshot": (
+        (False, {},
+         found(checkpoint(3, "train", complete=True), rows=[(3, "train")], epochs=(3,))),
+        (EXACTLY, 5, 0, (3, "test"), False, False, None),
+    ),
+    "a training phase is complete, but its snapshot is missing": (
+        (False, {},
+         found(checkpoint(3, "train", complete=True), rows=[(3, "train")], epochs=(2,))),
+        (EXACTLY, 5, 0, (3, "train"), False, False, None),
+    ),
+    "only the last test is left": (
+        (False, {},
+         found(checkpoint(5, "train", complete=True), rows=[(5, "train")], epochs=(5,))),
+        (EXACTLY, 5, 0, (5, "test"), False, False, None),
+    ),
+    "there are no tests": (
+        (False, {}, found(checkpoint(5, "train", complete=True, test_steps=0),
+                          rows=[(5, "train")], epochs=(5,))),
+        (EXACTLY, 5, 0, (6, "train"), False, True, None),
+    ),
+    "a score that is reached": (
+        (False, {}, found(checkpoint(3, "test", complete=True, stop_at=7.0),
+                          rows={(3, "test"): 7.0}, epochs=(3,))),
+        (EXACTLY, 5, 0, (4, "train"), False, True, None),
+    ),
+    "a reached score that is raised": (
+        (False, {"stop_at": 8.0}, found(checkpoint(3, "test", complete=True, stop_at=7.0),
+                                        rows={(3, "test"): 7.0}, epochs=(3,))),
+        (EXACTLY, 5, 0, (4, "train"), False, False, None),
     ),
     "more epochs of a run whose step size falls": (
         (False, {"epochs": 9}, found(checkpoint(3, learning_rate_schedule="linear"))),
@@ -139,7 +178,7 @@ def test_plan_follows_from_the_request_and_the_files(case):
     asked, expected = PLANS[case]
     plan = plan_resume(*asked)
     exactly, epochs, start_epoch, before, refill, finished, warning = expected
-    assert (plan.exactly, plan.keep_before, plan.refill, plan.finished) == (
+    assert (plan.exactly, plan.keep_before, plan.refill, bool(plan.finished)) == (
         exactly, before, refill, finished,
     )  # fmt: skip
     assert (plan.config.run.epochs, plan.config.run.start_epoch) == (epochs, start_epoch)
@@ -160,3 +199,11 @@ def test_planning_touches_no_files(tmp_path, monkeypatch):
     for asked, _ in PLANS.values():
         plan_resume(*asked)
     assert not list(tmp_path.iterdir())
+
+
+def test_options_that_change_the_run_are_named():
+    given = {
+        "discount_rate": 0.9, "batch_size": 32, "epochs": 9, "csv_file": "x.csv", "threads": 1,
+    }  # fmt: skip
+    plan = plan_resume(False, given, found(checkpoint(threads=1)))
+    assert plan.changed == ("--discount_rate",)

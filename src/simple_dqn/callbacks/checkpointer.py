@@ -94,12 +94,12 @@ class Checkpointer(Callback):
         agent.network.require_finite()
         start = time.monotonic()
         assert agent.memory is not None
+        complete = agent.complete()
         finished = self._may_be_finished(agent) and self.statistics.epoch == self.options.epochs
         refill = self.refill and agent.phase == "random"
+        state = self.state() | dict(refill=refill, finished=finished, complete=complete)
         try:
-            self.checkpoint.save(
-                self.state() | dict(refill=refill, finished=finished), agent.memory
-            )
+            self.checkpoint.save(state, agent.memory)
         except ChildProcessError:  # not a disk error: a worker process died
             raise
         except OSError as error:

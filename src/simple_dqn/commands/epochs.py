@@ -30,20 +30,20 @@ logger = logging.getLogger(__name__)
 Outputs = tuple[Callable[[Row], None], ...]
 
 
-def run_epochs(run: Run, epoch: int = 0, phase: str = "random", refill: bool = False) -> None:
+def run_epochs(run: Run, first_epoch: int, first_phase: str, refill: bool = False) -> None:
     """Run the random phase, then epochs of training, a snapshot and a test.
 
     Args:
         run: its objects.
-        epoch, phase: where to start: at the beginning, or at a checkpoint.
+        first_epoch, first_phase: where to start: epoch 0, "random", or where a checkpoint was.
         refill: whether the random phase refills a lost replay memory, with the current policy.
     """
     agent, statistics, options = run.agent, run.statistics, run.config.run
-    if phase == "random" and options.random_steps and not options.offline:
+    if first_phase == "random" and options.random_steps and not options.offline:
         agent.play_random(options.random_steps, refill)
-    for statistics.epoch in range(max(epoch, options.start_epoch + 1), options.epochs + 1):
-        only_test = statistics.epoch == epoch and phase == "test"
-        if options.train_steps and not only_test:
+    for epoch in range(max(first_epoch, options.start_epoch + 1), options.epochs + 1):
+        statistics.epoch = epoch
+        if options.train_steps and (epoch, "test") != (first_epoch, first_phase):
             agent.train(options.train_steps, options.offline)
             require_finite(run)
             take_snapshot(run)
@@ -59,7 +59,7 @@ def run_with_checkpoints(
     run: Run,
     checkpoint: Checkpoint,
     outputs: Outputs,
-    phase: str = "random",
+    first_phase: str = "random",
     refill: bool = False,
     source: Path | None = None,
 ) -> None:
@@ -69,7 +69,7 @@ def run_with_checkpoints(
         run: new, or restored from a snapshot or a checkpoint.
         checkpoint: the checkpoint to write.
         outputs: called with each row.
-        phase: the current phase.
+        first_phase: the current phase.
         refill: see ``run_epochs``; a phase that refills has no row.
         source: the snapshot that the run is resumed from.
 
@@ -88,7 +88,7 @@ def run_with_checkpoints(
     checkpointer = Checkpointer(checkpoint, state, run.statistics, options, refill)
     run.agent.callbacks.append(checkpointer)
     with explaining(run, checkpoint, source), checkpointer.listening():
-        run_epochs(run, run.statistics.epoch, phase, refill)
+        run_epochs(run, run.statistics.epoch, first_phase, refill)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -27,8 +28,8 @@ from simple_dqn.commands.epochs import (
 from simple_dqn.commands.show import announce, show_and_record
 from simple_dqn.commands.snapshots import find_snapshots_game, load_snapshot_into
 from simple_dqn.errors import UsageError
-from simple_dqn.options.definitions import Config
-from simple_dqn.options.resolve import changes_optimizer, resolve
+from simple_dqn.options.definitions import Config, without_places
+from simple_dqn.options.resolve import changes, changes_optimizer, resolve
 from simple_dqn.storage.checkpoint import Checkpoint
 from simple_dqn.storage.files import set_aside
 from simple_dqn.storage.record import read_records, write_record
@@ -65,7 +66,7 @@ class Found(NamedTuple):
     files: dict[str, str]  # save_weights_prefix and csv_file: where it will write
     checkpoint: SavedRun | None
     snapshot: Snapshot | None  # the one named; else, without a checkpoint, the last one
-    rows: frozenset[tuple[int, str]]  # (epoch, phase) of each row of the statistics
+    rows: Mapping[tuple[int, str], float]  # {(epoch, phase): score} of the rows of the statistics
     epochs: frozenset[int]  # with a snapshot
 
 
@@ -78,7 +79,9 @@ class Plan:
         exactly: whether to resume from the checkpoint; otherwise from the snapshot.
         keep_before: (epoch, phase): earlier rows are kept.
         refill: whether to refill the replay memory.
-        finished: whether nothing is left to do.
+        ended: whether the phase of the checkpoint has its row already: it must only be left.
+        finished: why nothing is left to do; empty if something is.
+        changed: options that change what the run computes, as --name.
         warnings: messages for the user.
     """
 
@@ -86,7 +89,9 @@ class Plan:
     exactly: bool
     keep_before: tuple[int, str]
     refill: bool
-    finished: bool = False
+    ended: bool = False
+    finished: str = ""
+    changed: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -148,14 +153,35 @@ def _plan_exactly(saved: SavedRun, given: Mapping[str, Any], found: Found) -> Pl
     whole = (saved.epoch, saved.phase) in found.rows and (
         not config.run.train_steps or saved.epoch in found.epochs
     )
+    ended = saved.complete and whole
+    last = saved.phase == ("test" if config.run.test_steps else "train")  # of its epoch
+    reached = found.rows.get((saved.epoch, saved.phase), -math.inf)
+    finished = ""
+    if ended and last and config.run.epochs <= saved.epoch:
+        finished = f"it is at the end of its {saved.epoch} epochs; give more --epochs"
+    elif ended and config.run.stop_at is not None and reached >= config.run.stop_at:
+        finished = f"it has reached --stop_at {config.run.stop_at:g}; give a higher one"
+    before = saved.epoch, saved.phase
+    if ended and not last:
+        before = saved.epoch, "test"
+    elif ended or saved.refill:
+        before = saved.epoch + 1, "train"
     return Plan(
         config,
         exactly=True,
-        keep_before=(saved.epoch + saved.refill, "train" if saved.refill else saved.phase),
+        keep_before=before,
         refill=saved.refill,
-        finished=saved.finished and config.run.epochs <= saved.epoch and whole,
+        ended=ended,
+        finished=finished,
+        changed=changed_options(given, saved.config),
         warnings=warnings,
     )
+
+
+def changed_options(given: Mapping[str, Any], before: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return as --name the options given with another value that change what a run computes."""
+    names = [n for n in without_places(given) if n != "epochs" and changes(given, before, n)]
+    return tuple(f"--{name}" for name in names)
 
 
 @ended_by_signals()
@@ -181,8 +207,7 @@ def resume(what: str, given: Given, command_line: list[str]) -> None:
         with alone(plan.config):
             keep_best(plan.config)
         raise UsageError(
-            f"the run of '{checkpoint.folder}' is at the end of its {plan.keep_before[0]} epochs: "
-            f"nothing is left to do; give more --epochs"
+            f"nothing is left to do in the run of '{checkpoint.folder}': {plan.finished}"
         )
     require_places(plan.config)
     if plan.exactly:
@@ -232,7 +257,7 @@ def find_run(
         dict(save_weights_prefix=own_prefix, csv_file=csv_file),
         saved,
         snapshot,
-        frozenset((int(row["epoch"]), str(row["phase"])) for row in rows),
+        {(int(row["epoch"]), str(row["phase"])): float(row["average_reward"]) for row in rows},
         frozenset(epoch for path, epoch in snapshots.items() if path.suffix == ".safetensors"),
     )
 
@@ -249,7 +274,7 @@ def resume_exactly(
     game, rom = find_snapshots_game(saved, given.get("environment", ""))
     records = read_records(config, game, saved.config.get("random_seed"))
     with alone(config), build(config, game, rom, updates=count_updates(config)) as run:
-        with suggesting_alternatives(checkpoint):
+        with suggesting_alternatives(checkpoint, plan.changed):
             load_run_state(checkpoint, saved.state, run.agent, run.statistics, run.callback)
         if elsewhere:  # leave the original as it is
             checkpoint = Checkpoint(checkpoint_path(config))
@@ -258,12 +283,35 @@ def resume_exactly(
         outputs, _ = open_outputs(config, keep_before=plan.keep_before, drop_others=True)
         write_record(config, game, rom, command_line, records)
         announce(run)
-        logger.info(
-            "resuming %s, in epoch %d %s after %d steps",
-            "with new games" if run.agent.phase.new_games else "exactly", saved.epoch, saved.phase,
-            run.agent.phase.rounds * run.agent.environment.num_envs,
-        )  # fmt: skip
-        run_with_checkpoints(run, checkpoint, outputs, saved.phase, plan.refill)
+        logger.info(describe_start(run, plan, saved))
+        first_phase = saved.phase
+        if plan.ended:
+            leave_phase(run, saved)
+            run.statistics.epoch, first_phase = plan.keep_before
+        run_with_checkpoints(run, checkpoint, outputs, first_phase, plan.refill)
+
+
+def describe_start(run: Run, plan: Plan, saved: SavedRun) -> str:
+    """Return how and where a run is resumed from a checkpoint."""
+    how = "exactly"
+    if plan.changed:
+        how = f"with other options than before ({' '.join(plan.changed)})"
+    if run.agent.phase.new_games:
+        how = "with new games"
+    if plan.ended:
+        return f"resuming {how}, after epoch {saved.epoch}"
+    steps = run.agent.phase.rounds * run.agent.environment.num_envs
+    return f"resuming {how}, in epoch {saved.epoch} {saved.phase} after {steps} steps"
+
+
+def leave_phase(run: Run, saved: SavedRun) -> None:
+    """End the complete phase of a checkpoint as it ended then; its row is written already."""
+    outputs, run.statistics.on_row = run.statistics.on_row, ()
+    if run.agent.phase.resumed and saved.phase == "test":
+        run.agent.test(saved.config["test_steps"])
+    elif run.agent.phase.resumed:
+        run.agent.train(saved.config["train_steps"], saved.config["offline"])
+    run.statistics.on_row = outputs
 
 
 def resume_from_snapshot(plan: Plan, found: Found, given: Given, command_line: list[str]) -> None:
@@ -317,12 +365,15 @@ def report_missing_rows(config: Config) -> None:
 
 
 @contextlib.contextmanager
-def suggesting_alternatives(checkpoint: Checkpoint) -> Iterator[None]:
-    """Add to the error of an unusable checkpoint how to resume without it."""
+def suggesting_alternatives(
+    checkpoint: Checkpoint, changed: tuple[str, ...] = ()
+) -> Iterator[None]:
+    """Add to the error of an unusable checkpoint how to resume all the same."""
     try:
         yield
     except UsageError as error:
         folder = checkpoint.folder
         snapshot = last_snapshot(str(folder.with_suffix("")))
         left = f"resume from {snapshot}" if snapshot else "restart with train.sh --overwrite"
-        raise UsageError(f"{error}; move {folder} away to {left}") from None
+        leave_out = f"leave out {' '.join(changed)}, or " if changed else ""
+        raise UsageError(f"{error}; {leave_out}move {folder} away to {left}") from None

@@ -69,6 +69,7 @@ class SavedRun(NamedTuple):
     phase: str
     refill: bool  # whether the random phase refills the memory of a run resumed from a snapshot
     finished: bool  # whether nothing is left to do
+    complete: bool  # whether the phase has had its steps; its row may be written or not
     state: dict[str, Any]  # the complete state
 
     @property
@@ -101,10 +102,11 @@ def read_saved_run(checkpoint: Checkpoint) -> SavedRun:
             phase=phase,
             refill=typed(state["refill"], bool),
             finished=typed(state["finished"], bool),
+            complete=typed(state.get("complete", state["finished"]), bool),  # not in older ones
             state=state,
         )
     except MISFITS as error:
-        raise UsageError(f"'{checkpoint.path}' is damaged ({error!s:.80})") from None
+        raise UsageError(f"'{checkpoint.path}' is damaged ({error!s:.200})") from None
 
 
 def load_run_state(
@@ -144,7 +146,7 @@ def load_run_state(
         raise
     except MISFITS as error:
         raise UsageError(
-            f"'{checkpoint.path}' does not fit these options, or is damaged ({error!s:.80})"
+            f"'{checkpoint.path}' does not fit these options, or is damaged ({error!s:.200})"
         ) from None
     if callback and state["callback"] is not None:
         callback.load_state_dict(state["callback"], agent)
