@@ -271,6 +271,21 @@ def test_paths_may_be_too_long_though_their_names_are_not(in_tmp, monkeypatch):
     require_place(Path("a" * 46 + "/c"), "csv_file", inside=10_000)
 
 
+def test_what_is_no_file_is_not_replaced(in_tmp):
+    os.mkfifo("pipe.mp4")
+    with pytest.raises(UsageError, match="'pipe.mp4' is no file: give another --video_file"):
+        require_new_video(config("watch", video_file="pipe.mp4"), Path("pipe.mp4"))
+    overwrite = dataclasses.replace(
+        config("watch", save_experience="/dev/null"),
+        run=dataclasses.replace(Config().run, overwrite=True),
+    )
+    with pytest.raises(UsageError, match="no file"):
+        require_new_experience(overwrite)
+    with pytest.raises(UsageError, match="no file"):
+        require_place(Path("/dev/null"), "png_file")
+    assert Path("/dev/null").is_char_device()
+
+
 def test_the_longest_names_are_the_longest():
     assert len(f".{_name(999_999_999)}.4194304.tmp") <= LONGEST_NAME
     assert len(".x.4194304.tmp") - 1 <= BESIDE
