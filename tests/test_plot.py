@@ -225,6 +225,13 @@ def test_the_level_of_random_play_weighs_all_seeds_alike():
     axes = draw(runs, ["average_reward"], dataclasses.replace(SMALL, x_axis="total_time")).axes[0]
     drawn = lines(axes)
     assert drawn[PHASE_COLORS["random"], "None", "D"] == [[20 / 60], [11]]
+    faces = {line.get_markerfacecolor() for line in axes.get_lines() if line.get_marker() == "D"}
+    assert faces == {PHASE_COLORS["random"]}
+    without = run("a", rows_of()[1:])
+    figure = draw([runs[0], without], ["average_reward"], SMALL)
+    (point,) = [line for line in figure.axes[0].get_lines() if line.get_marker() == "D"]
+    assert point.get_markerfacecolor() == "white"  # of one seed alone
+    assert legend(figure)[-1] == "not all seeds"
 
 
 def test_a_point_of_its_own_is_seen_without_markers():

@@ -212,7 +212,7 @@ def test_the_longest_label_that_starts_also_ends(in_tmp, capsys, letter):
     command[2] += letter
     assert main(command) == 2
     err = capsys.readouterr().err
-    assert "bytes too long for the names of all files that are going to be written" in err
+    assert "too long for the names of all files that are going to be written" in err
     assert "give a shorter label or --" in err
     assert len(err) < 300
     assert set(Path().rglob("*")) == before
@@ -269,6 +269,21 @@ def test_paths_may_be_too_long_though_their_names_are_not(in_tmp, monkeypatch):
         require_place(Path("pictures"), "record_screen_path", inside=51)
     monkeypatch.setattr(os, "pathconf", lambda *_: -1)
     require_place(Path("a" * 46 + "/c"), "csv_file", inside=10_000)
+
+
+def test_what_is_no_file_is_not_replaced(in_tmp):
+    os.mkfifo("pipe.mp4")
+    with pytest.raises(UsageError, match=r"'pipe\.mp4' is not a file: give another --video_file"):
+        require_new_video(config("watch", video_file="pipe.mp4"), Path("pipe.mp4"))
+    overwrite = dataclasses.replace(
+        config("watch", save_experience="/dev/null"),
+        run=dataclasses.replace(Config().run, overwrite=True),
+    )
+    with pytest.raises(UsageError, match="not a file"):
+        require_new_experience(overwrite)
+    with pytest.raises(UsageError, match="not a file"):
+        require_place(Path("/dev/null"), "png_file")
+    assert Path("/dev/null").is_char_device()
 
 
 def test_the_longest_names_are_the_longest():

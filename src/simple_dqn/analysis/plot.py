@@ -210,8 +210,7 @@ def draw(runs: Sequence[Run], fields: Sequence[str], options: PlotOptions) -> Fi
                     curve = make_curve(family, phase, field, options.x_axis)
                     if len(curve.x):
                         scaled = curve._replace(x=curve.x / size)
-                        _draw_phase(axes, scaled, phase, color[phase], field in PER_GAME)
-                        fewer |= not curve.complete.all() and phase != "random"
+                        fewer |= _draw_phase(axes, scaled, phase, color[phase], field in PER_GAME)
             axes.set_xlabel(x_label)
             if options.x_axis == "epoch":
                 axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -252,14 +251,20 @@ def _pick_colors(labels: int) -> list[dict[str, Any]]:
     return [dict.fromkeys(STYLES, color) for color in colors]
 
 
-def _draw_phase(axes: Axes, curve: Curve, phase: str, color: Any, per_game: bool) -> None:
-    """Draw the line of a phase and its band, or the point and the level of the random phase."""
+def _draw_phase(axes: Axes, curve: Curve, phase: str, color: Any, per_game: bool) -> bool:
+    """Draw the line of a phase and its band, or the point and the level of the random phase.
+
+    Returns:
+        fewer: whether some of it is of fewer seeds than there are.
+    """
     if phase == "random":
         end, level = (np.average(values, weights=curve.seeds) for values in (curve.x, curve.mean))
-        axes.plot([end], [level], "D", color=color, markersize=5)
+        fewer = bool(curve.seeds.sum() < curve.runs)
+        face = "white" if fewer else color
+        axes.plot([end], [level], "D", color=color, markersize=5, markerfacecolor=face)
         if per_game:
             axes.axhline(level, color=color, **STYLES[phase])
-        return
+        return fewer
     marker = "o" if len(curve.x) <= FEW_POINTS else ""
     style = STYLES[phase] | dict(color=color, marker=marker, markersize=4)
     here, changes = curve.complete, np.flatnonzero(np.diff(curve.sets)) + 1
@@ -276,6 +281,7 @@ def _draw_phase(axes: Axes, curve: Curve, phase: str, color: Any, per_game: bool
     if curve.std[here].any() and (here[1:] & here[:-1]).any():
         low, high = curve.mean - curve.std, curve.mean + curve.std
         axes.fill_between(curve.x, low, high, where=here, color=color, alpha=0.18, linewidth=0)
+    return not here.all()
 
 
 def _add_legend(

@@ -94,6 +94,8 @@ def require_place(path: Path, option: str, inside: int = 0, instead: str = "") -
             f"'{shortened(str(path), 60)}' is {size} too long for the names of all files that are "
             f"going to be written: give a shorter {instead}--{option}"
         )
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+        raise UsageError(f"'{path}' is not a file: give another --{option}")  # such as /dev/null
     require_writable(path.parent, option)
 
 

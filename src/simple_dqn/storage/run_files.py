@@ -31,15 +31,15 @@ def require_places(config: Config) -> None:
             f"add a prefix for the snapshots' names"
         )
     csv_file = Path(config.run.csv_file)
+    if os.path.exists(csv_file) and not os.path.isfile(csv_file):  # of any length
+        what = "a folder: add a file's name" if csv_file.is_dir() else "not a file"
+        raise UsageError(f"--csv_file '{csv_file}' is {what}")
     last = snapshot_path(config.run.save_weights_prefix, max(config.run.epochs, 10**6))
     folder = checkpoint_path(config)
     require_place(csv_file, "csv_file", instead="label or ")
     require_place(record_path(config), "csv_file", instead="label or ")
     require_place(last, "save_weights_prefix", instead="label or ")
     require_place(folder, "save_weights_prefix", inside=LONGEST_NAME, instead="label or ")
-    if csv_file.exists() and not csv_file.is_file():
-        what = "a folder: add a file's name" if csv_file.is_dir() else "not a file"
-        raise UsageError(f"--csv_file '{csv_file}' is {what}")
 
 
 def csv_of(save_weights_prefix: str) -> str:
