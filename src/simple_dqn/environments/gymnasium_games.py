@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from simple_dqn.environment import Environment, NotRepeatableError, Step, lane_seeds
 from simple_dqn.environments.atari import shrink
+from simple_dqn.environments.pictures import as_picture
 from simple_dqn.errors import UsageError
 from simple_dqn.storage.states import conform, typed
 
@@ -215,10 +216,8 @@ class GymEnvironment(Environment):
     def screen(self) -> NDArray[np.uint8]:
         """See Environment."""
         with self._blaming("render"):
-            screen: Any = self.games.envs[0].render()
-            if np.issubdtype(screen.dtype, np.floating):  # from 0 to 1, against Gymnasium's rules
-                screen = screen * 255
-            return np.array(screen, np.uint8)
+            drawn = self.games.envs[0].render()
+        return as_picture(drawn, self.env_id)
 
     def _tell(self, first: bool) -> None:
         """Tell the listeners that the first game has gone on, if it has."""
