@@ -8,7 +8,8 @@ import pytest
 pygame = pytest.importorskip("pygame")
 
 from simple_dqn.watch.interface import QUIT  # noqa: E402
-from simple_dqn.watch.scene import Scene, draw  # noqa: E402
+from simple_dqn.watch.layout import draw  # noqa: E402
+from simple_dqn.watch.scene import Scene  # noqa: E402
 from simple_dqn.watch.window import SIZE, Window  # noqa: E402
 
 

@@ -43,6 +43,9 @@ class Environment(ABC):
         on_frame: called with the environment after each frame of the first game, also those
             inside a frame skip; what it shows and sounds like then is ``screen`` and ``sound``.
         frames_per_second: how fast the game runs in real time.
+        frame_skip: frames that a step has; 1 where each step is one picture.
+        is_console: whether frames are those of a console, which draws some objects in every
+            other frame only.
         sound_rate: samples of sound a second; 0 for a silent game.
         pixel_aspect: width of a pixel over its height, as the game was meant to be seen.
         lives: lives left in each lane; empty where games have none.
@@ -56,6 +59,8 @@ class Environment(ABC):
     remembered: bool = True
     on_frame: tuple[Callable[[Environment], None], ...] = ()
     frames_per_second: float = 60
+    frame_skip: int = 1
+    is_console: bool = False
     sound_rate: int = 0
     pixel_aspect: float = 1
     lives: Sequence[int] = ()

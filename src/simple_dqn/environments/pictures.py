@@ -90,6 +90,6 @@ def _as_levels(picture: NDArray[Any]) -> NDArray[Any] | None:
     if picture.dtype == np.bool_:
         return picture * np.uint8(255)
     low, high = picture.min(), picture.max()
-    if picture.dtype.kind == "f" and -ROUNDING <= low and high <= 1 + ROUNDING:
+    if picture.dtype.kind == "f" and low >= -ROUNDING and high <= 1 + ROUNDING:
         return np.clip(picture.astype(np.float64), 0, 1) * 255
     return picture if low >= 0 and high <= 255 else None  # NaN is neither

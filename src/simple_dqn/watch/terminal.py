@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from simple_dqn.watch.interface import Display, signals_unwind
 from simple_dqn.watch.joystick import DOWN, FIRE, LEFT, OPPOSITES, RIGHT, UP
-from simple_dqn.watch.scene import QValues, Scene, grid
+from simple_dqn.watch.panel import grid
+from simple_dqn.watch.scene import QValues, Scene
 
 HALF_BLOCK = "▀"  # foreground colour in the upper half, background colour in the lower
 # By blessed's key names; plain characters have none.
