@@ -42,9 +42,9 @@ def keys_of(action_meanings: Sequence[str], turned: Mapping[str, str]) -> list[t
     arrows = [part for part in (UP, DOWN, LEFT, RIGHT) if part in known or part in turned]
     keys = []
     if arrows:
-        said = "".join(f"; {arrow.lower()} is {to}" for arrow, to in turned.items())
+        said = ", ".join(f"{arrow.lower()} is {to}" for arrow, to in turned.items())
         names = "arrows" if len(arrows) == 4 else ", ".join(arrows).lower()
-        keys.append((names, "joystick" + said))
+        keys.append((names, f"joystick; {said}" if said else "joystick"))
     if FIRE in known:
         keys.append(("space", "fire"))
     numbers = [number for number in range(10) if _is_numbered(number, action_meanings)]

@@ -79,7 +79,8 @@ def _draw_q_values(area: Picture, q: QValues) -> int:
 
 def _draw_scale(area: Picture, q: QValues, left: int, right: int, y: int, size: int) -> None:
     """Write below the bars what their ends mean."""
-    worst, best = f"{q.low - q.high:.2g}", "best"
+    span = q.high - q.low
+    worst, best = f"-{span:.2g}" if span < 10 else f"-{span:.0f}", "best"
     if text_width(worst + best, size) + MARGIN <= right - left:
         write(area, worst, left, y, DIM, size)
         write(area, best, right - text_width(best, size), y, DIM, size)

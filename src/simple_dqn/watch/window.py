@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 
 import pygame
 
@@ -72,6 +73,7 @@ class Window(Display):
                 self._held.pop(event.key, None)
             elif event.type == pygame.WINDOWFOCUSLOST:
                 self._held.clear()
+                self._tapped.clear()
         return pressed
 
     def joystick(self) -> set[str]:
@@ -97,8 +99,18 @@ class Window(Display):
         if self._surface.get_size() == self._size:
             desktop = pygame.display.get_desktop_sizes()[0]
             size = ideal_size(scene, (int(OF_SCREEN * desktop[0]), int(OF_SCREEN * desktop[1])))
-            self._surface = pygame.display.set_mode(size, pygame.RESIZABLE)
-            self._size = self._surface.get_size()
+            if size != self._size:
+                self._size = size
+                self._set_size(size)
+
+    def _set_size(self, size: tuple[int, int]) -> None:
+        """Change the window's size. pygame-ce can keep the window, so that keys stay held."""
+        with warnings.catch_warnings():  # the way may go; then there is a new window
+            warnings.simplefilter("ignore", DeprecationWarning)
+            try:
+                pygame.Window.from_display_module().size = size
+            except AttributeError:
+                self._surface = pygame.display.set_mode(size, pygame.RESIZABLE)
 
     def close(self) -> None:
         """See Display."""
