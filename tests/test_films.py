@@ -11,7 +11,7 @@ Image = pytest.importorskip("PIL.Image")
 
 from simple_dqn.errors import UsageError  # noqa: E402
 from simple_dqn.main import main  # noqa: E402
-from simple_dqn.watch.film import GIF_ROOM, AfterThought, Film  # noqa: E402
+from simple_dqn.watch.film import GIF_ROOM, Delayed, Film  # noqa: E402
 from simple_dqn.watch.gif import Gif, changed  # noqa: E402
 from simple_dqn.watch.recorder import Pictures, Video  # noqa: E402
 from simple_dqn.watch.scene import BACKGROUND, QMeter  # noqa: E402
@@ -273,7 +273,7 @@ def test_the_q_values_of_many_actions_fit_beside_a_flat_picture():
 
 def test_pictures_wait_for_the_q_values_of_their_state():
     got, now = [], {"q": None}
-    late = AfterThought([lambda environment: got.append((environment, now["q"]))])
+    late = Delayed([lambda environment: got.append((environment, now["q"]))])
     for step in range(3):
         late(f"picture {step}")
         now["q"] = step
@@ -312,3 +312,13 @@ def test_a_game_that_draws_nothing_leaves_no_film_and_one_line(in_tmp, capsys, m
     assert main(["record", "snapshots/Lamp-v0_1.safetensors", "--gif"]) == 2
     assert "'Lamp-v0' draws no picture: render() returned None" in capsys.readouterr().err
     assert os.listdir("videos") == []
+
+
+def test_a_step_of_several_pictures_loses_none_of_them():
+    got = []
+    late = Delayed([got.append])
+    for step in range(2):
+        for number in range(3):
+            late((step, number))
+        late.on_act(None, None)
+    assert got == [(step, number) for step in range(2) for number in range(3)]

@@ -24,7 +24,7 @@ from simple_dqn.storage.experience_file import save_experience
 from simple_dqn.storage.files import require_writable
 from simple_dqn.storage.snapshot import Snapshot, load_snapshot
 from simple_dqn.watch.displays import open_display
-from simple_dqn.watch.film import GIF_ROOM, AfterThought, Film
+from simple_dqn.watch.film import GIF_ROOM, Delayed, Film
 from simple_dqn.watch.gif import Gif
 from simple_dqn.watch.interface import signals_unwind
 from simple_dqn.watch.player import NewGame, Player, Quit
@@ -145,8 +145,8 @@ def record(snapshot: Snapshot, given: Given) -> None:
         rate, aspect = environment.frames_per_second, environment.pixel_aspect
         meter = QMeter(environment.action_meanings, rate / environment.frame_skip)
         film = Film(config.watch.video_scale, aspect, meter if config.watch.q_values else None)
-        late = AfterThought([])  # where a step is one picture
-        run.agent.callbacks += [film, late]
+        delayed = Delayed([])  # where a step is one picture
+        run.agent.callbacks += [film, delayed]
         announce(run)
         with signals_unwind(), contextlib.ExitStack() as files:
             if config.watch.gif:  # closed after the video, which is the harder one to lose
@@ -159,8 +159,8 @@ def record(snapshot: Snapshot, given: Given) -> None:
             video = Video(temporary, rate, environment.sound_rate, film)
             files.enter_context(contextlib.closing(video))
             if config.watch.q_values and environment.frame_skip == 1:
-                late.recorders.append(video)
-                environment.on_frame += (late,)
+                delayed.recorders.append(video)
+                environment.on_frame += (delayed,)
             else:
                 environment.on_frame += (video,)
             run.agent.play(1)

@@ -98,7 +98,7 @@ class Film(Callback):
         return max(int(size[0] * shrink), 1), max(int(size[1] * shrink), 1)
 
 
-class AfterThought(Callback):
+class Delayed(Callback):
     """Passes each picture on once the Q-values of the state that it shows are known.
 
     For games with one picture a step: the environment calls its listeners before the network has
@@ -113,16 +113,20 @@ class AfterThought(Callback):
         self._waiting: Environment | None = None
 
     def __call__(self, environment: Environment) -> None:
-        """Keep the picture waiting."""
+        """Keep the picture waiting; in a step of several pictures only the last one waits."""
+        self._pass_on()
         self._waiting = environment
 
     def on_act(self, agent: Agent, actions: NDArray[np.int64]) -> None:
         """Pass the picture on."""
+        self._pass_on()
+
+    def on_phase_end(self, agent: Agent) -> None:
+        """Pass the last picture on, which no action follows."""
+        self._pass_on()
+
+    def _pass_on(self) -> None:
         environment, self._waiting = self._waiting, None
         if environment is not None:
             for recorder in self.recorders:
                 recorder(environment)
-
-    def on_phase_end(self, agent: Agent) -> None:
-        """Pass the last picture on, which no action follows."""
-        self.on_act(agent, np.empty(0, np.int64))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from simple_dqn.watch.panel import CHOSEN, MARGIN, TEXT, draw_panel
-from simple_dqn.watch.scene import BACKGROUND, Picture, Scene, fit, text_width, write
+from simple_dqn.watch.scene import BACKGROUND, Picture, Scene, put, text_width, write
 
 GAME_ROOM = 840, 630  # pixels: three rows per row of an Atari game
 LEAST_ROOM = 480, 320  # for games of an odd shape
@@ -24,7 +24,7 @@ def draw(scene: Scene, width: int, height: int) -> Picture:
     status = size * STATUS_HEIGHT // TEXT_SIZE
     area = picture[: max(height - status, 1)]
     room, panel = rooms(scene, area)
-    room[:] = fit(scene.screen, room.shape[0], room.shape[1], scene.pixel_aspect)
+    put(scene.screen, room, scene.pixel_aspect)
     if panel is not None:
         draw_panel(panel, scene)
     if scene.help:

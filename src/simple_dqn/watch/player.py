@@ -119,10 +119,10 @@ class Player(Callback):
         Where a step is one picture, the network has not seen yet what it shows: it waits for
         ``on_act``.
         """
+        if environment.frame_skip > 1 or self._unseen is not None:
+            self._show(environment)
         if environment.frame_skip == 1:
             self._unseen = environment
-        else:
-            self._show(environment)
 
     def _show(self, environment: Environment) -> None:
         """Show a frame when it is due, play its sound and read the keyboard."""

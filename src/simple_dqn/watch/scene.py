@@ -96,14 +96,20 @@ def resize(screen: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uin
 
 def fit(screen: Picture, height: int, width: int, pixel_aspect: float) -> Picture:
     """Return a picture of ``height`` x ``width`` with the screen in it, as large as it fits."""
+    picture = np.full((height, width, 3), BACKGROUND, np.uint8)
+    put(screen, picture, pixel_aspect)
+    return picture
+
+
+def put(screen: Picture, room: Picture, pixel_aspect: float) -> None:
+    """Draw the screen into the middle of ``room`` in place, as large as it fits."""
+    height, width = room.shape[:2]
     h, wide = screen.shape[0], screen.shape[1] * pixel_aspect
     scale = min(height / h, width / wide)
     # Rounding errors must not cost a row.
     rows, columns = (max(int(side * scale + 1e-6), 1) for side in (h, wide))
     top, left = (height - rows) // 2, (width - columns) // 2
-    picture = np.full((height, width, 3), BACKGROUND, np.uint8)
-    picture[top : top + rows, left : left + columns] = resize(screen, rows, columns)
-    return picture
+    room[top : top + rows, left : left + columns] = resize(screen, rows, columns)
 
 
 def write(picture: Picture, text: str, x: int, y: int, colour: tuple[int, ...], size: int) -> None:
