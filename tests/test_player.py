@@ -269,6 +269,23 @@ def test_where_a_step_is_one_picture_each_is_shown_at_the_games_rate(monkeypatch
     assert "4.0 pictures/s" in play.status()
 
 
+class Unsaid(Games):
+    """Four pictures a step, of which it says nothing."""
+
+    def __init__(self, length=5):
+        super().__init__(length)
+        self.frame_skip = 1
+
+
+def test_a_game_that_does_not_say_its_pictures_a_step_is_shown_whole(monkeypatch):
+    play = Play(monkeypatch, {}, length=5, game_class=Unsaid)
+    play.player.on_phase_end = lambda agent: None
+    before = play.clock.now
+    play.agent.play(1)
+    assert play.clock.now - before == pytest.approx(21 / 60, abs=0.04)
+    assert len(play.display.scenes) == pytest.approx(21, abs=1)
+
+
 def test_q_values_and_state_belong_to_the_picture_they_are_shown_with(monkeypatch):
     play = Play(monkeypatch, {1: ["q", "v"]}, length=8, game_class=Slow)
     play.agent.network.predict = lambda states: states[:, -1, 0, :1] + np.array([[0, 0, 9, 0]])
