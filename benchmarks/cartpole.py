@@ -1,8 +1,8 @@
-"""CartPole-v1 with its preset: wall time, test score, and how early a run has solved it.
+"""CartPole-v1 with its preset: wall time, test score, and how early a run solves it.
 
-For each seed a whole run of train.sh, then a test of its best snapshot over 100 games, as a user
-would call them. "Solved from" is the first episode, counted from 1 with the random phase, that
-begins 100 episodes in a row with an average score of 195 or more.
+For each seed, a whole run of train.sh and a test of its best snapshot over 100 games, called as a
+user would. "Solved from" is the first episode, counted from 1 including the random phase, that
+starts 100 consecutive episodes with an average score of 195 or more.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Episodes(Callback):
         self.score = 0.0
 
     def on_phase_start(self, agent: Agent) -> None:
-        """An episode begins."""
+        """Start a new episode."""
         self.score = 0.0
 
     def on_step(self, agent: Agent, step: Step) -> None:
@@ -46,7 +46,7 @@ class Episodes(Callback):
             self.score = 0.0
 
     def on_phase_end(self, agent: Agent) -> None:
-        """Write what there is so far."""
+        """Write the scores so far."""
         Path("episodes.json").write_text(json.dumps(self.scores))
 
 
@@ -57,10 +57,10 @@ def run(seed: int) -> dict[str, Any]:
     simple_dqn(*train, "--overwrite", "--callback", "cartpole:Episodes")
     seconds = time.perf_counter() - start
     best = "snapshots/CartPole-v1_best.safetensors"
-    told = simple_dqn(
+    output = simple_dqn(
         "test", best, "--test_games", "100", "--test_envs", "20", "--random_seed", "0"
     )
-    match = re.search(r"mean ([\d.]+)", told)
+    match = re.search(r"mean ([\d.]+)", output)
     assert match
     scores = json.loads(Path("episodes.json").read_text())
     means = np.convolve(scores, np.ones(100) / 100, "valid")[: max(len(scores) - 99, 0)]
@@ -80,7 +80,7 @@ def simple_dqn(*arguments: str) -> str:
 
 
 def main() -> None:
-    """Run all seeds, print a table, and write JSON if asked to."""
+    """Run all seeds, print a table and, if requested, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
     parser.add_argument("--json", type=Path)

@@ -1,10 +1,10 @@
-"""Checkpoints of a run whose replay memory is full: seconds and bytes to write, seconds to go on.
+"""Checkpoints of a run with a full replay memory: seconds and bytes to write, seconds to resume.
 
     python benchmarks/checkpoint.py [breakout] [--replay_size 1000000] [--new 100000] [--json FILE]
 
-The network of the preset ``nature``; the memory is filled by random play in lanes. The first
-checkpoint writes all of it, the next only what is new since. Going on is timed in a new process,
-from its start until the next step could be made.
+The network is that of the preset ``nature``; the memory is filled by random play in lanes. The
+first checkpoint writes all of it, the next only what is new. Resuming is timed in a new process,
+from its start until the next step could be taken.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def start(game: str, replay_size: int) -> Run:
 
 
 def resume(game: str, replay_size: int, folder: Path) -> None:
-    """Do what ``resume.sh`` does until the next step could be taken."""
+    """Do the work of ``resume.sh`` until the next step could be taken."""
     from simple_dqn.storage.checkpoint import Checkpoint
     from simple_dqn.storage.run_state import load_run_state, read_saved_run
 
@@ -51,7 +51,7 @@ def resume(game: str, replay_size: int, folder: Path) -> None:
 
 
 def write(game: str, replay_size: int, new: int, folder: Path) -> dict[str, float]:
-    """Fill a memory, write a checkpoint, play ``new`` steps and write the next; return figures."""
+    """Fill a memory, write a checkpoint, play ``new`` steps, write the next; return the figures."""
     from simple_dqn.callbacks.checkpointer import Checkpointer
     from simple_dqn.storage.checkpoint import Checkpoint
     from simple_dqn.storage.run_state import run_state
@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("game", nargs="?", default="breakout")
     parser.add_argument("--replay_size", type=int, default=1_000_000)
     parser.add_argument("--new", type=int, default=100_000, help="steps between the checkpoints")
-    parser.add_argument("--json", type=Path, help="write the figures into this file")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--resume", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.resume:

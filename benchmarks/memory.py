@@ -1,4 +1,4 @@
-"""Resident memory of the replay memory: when made, after a short run, and full and wrapped.
+"""Resident memory of the replay memory: when created, after a short run, and full and wrapped.
 
     python benchmarks/memory.py [--replay_size 1000000] [--json FILE]
 
@@ -23,7 +23,7 @@ def main() -> None:
     """Fill a memory, print the table, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--replay_size", type=int, default=1_000_000)
-    parser.add_argument("--json", type=Path, help="write the figures into this file")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
     args = parser.parse_args()
 
     process = psutil.Process()

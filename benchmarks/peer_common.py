@@ -1,7 +1,7 @@
-"""What the scripts of the peers share: how much is timed, and the line that tells the result.
+"""Shared by the scripts of the peers: how much is timed, and the output of the result.
 
-A script ``peer_X.py GAME PHASE``, PHASE train or test, runs in the peers' own environment (see
-peers.py) and knows nothing of this project. It prints JSON as its last line.
+A script ``peer_X.py GAME PHASE``, PHASE train or test, runs in the peers' virtual environment (see
+peers.py) and is independent of this project. It prints JSON as its last line.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ STEPS = {"train": 2_000, "test": 4_000}  # steps timed; a multiple of 4 and of 8
 
 
 def speed(play: Callable[[int], object], phase: str) -> float:
-    """Return the steps per second of `play`, a function that plays as many steps as it is told."""
+    """Return the steps per second of `play`, which plays as many steps as its argument says."""
     play(WARM_UP)
     began = time.perf_counter()
     play(STEPS[phase])
@@ -34,10 +34,10 @@ def run(
     train: Callable[[str], dict[str, float]],
     test: Callable[[str], dict[str, float]],
 ) -> None:
-    """Measure the phase that the command line names and print the fastest way found.
+    """Measure the phase given on the command line and print the fastest configuration.
 
-    `train` and `test` take an environment's id and return the steps per second of each way in
-    which the peer can do the phase. The version is that of the installed `distribution`.
+    `train` and `test` take an environment's id and return the steps per second of each
+    configuration of the peer. The version is that of the installed `distribution`.
     """
     parser = argparse.ArgumentParser()
     parser.add_argument("game", help="such as space_invaders")

@@ -1,12 +1,13 @@
-"""The peer plain PyTorch: DQN in one file, in the manner of CleanRL's dqn_atari.
+"""The peer plain PyTorch: DQN in one file, in the style of CleanRL's dqn_atari.
 
-CleanRL's scripts are to be copied, not installed, so this stands in for them: the Atari wrappers
-and the replay buffer of Stable-Baselines3, resizing, greyscale and frame stack of Gymnasium, and a
-loop in the open. Nothing is logged. Evaluation is the same loop at ε .05 without learning.
+CleanRL's scripts are meant to be copied, not installed, so this stands in for them: the Atari
+wrappers and the replay buffer of Stable-Baselines3, resizing, greyscale and frame stack of
+Gymnasium, and an explicit loop. Nothing is logged. Evaluation is the same loop at ε .05 without
+learning.
 """
 
 # mypy: ignore-errors
-# What is imported here lives in the peers' environment, out of mypy's sight.
+# These imports are installed in the peers' virtual environment, which mypy does not see.
 
 from __future__ import annotations
 
@@ -62,7 +63,7 @@ def make_environment(task: str) -> gymnasium.Env:
 
 
 class Player:
-    """One game, the network that plays it, and what it takes to learn."""
+    """One game, the network that plays it, and the objects for learning."""
 
     def __init__(self, task: str) -> None:
         self.envs = SyncVectorEnv(
@@ -80,7 +81,7 @@ class Player:
         self.steps = 0
 
     def act(self, epsilon: float) -> np.ndarray:
-        """Return a random action with probability `epsilon`, else the best."""
+        """Return a random action with probability `epsilon`, otherwise the best one."""
         if random.random() < epsilon:
             return np.array([self.envs.single_action_space.sample()])
         with torch.no_grad():
@@ -99,7 +100,7 @@ class Player:
         self.optimizer.step()
 
     def train(self, steps: int, epsilon: float = 0.1, learning: bool = True) -> None:
-        """Play `steps` steps into the memory; learn each 4 of them."""
+        """Play `steps` steps into the memory, with an update every 4 steps."""
         for _ in range(steps):
             actions = self.act(epsilon)
             following, rewards, terminals, truncations, infos = self.envs.step(actions)

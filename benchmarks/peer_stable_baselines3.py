@@ -1,13 +1,13 @@
 """The peer Stable-Baselines3: its DQN with its Atari environments, frame stack and CnnPolicy.
 
-Training is ``model.learn``, with 1 game and an update each 4 steps, and with 8 games and 2 updates
-each step of all 8.
-Evaluation is the loop of its ``evaluate_policy``: ``model.predict(deterministic=True)`` and a step
-of a vectorised environment, with 1 game, 8 games, and 8 games in processes of their own.
+Training is ``model.learn``, with 1 game and an update every 4 steps, and with 8 games and 2 updates
+per step of all 8. Evaluation is the loop of its ``evaluate_policy``:
+``model.predict(deterministic=True)`` and a step of a vectorised environment, with 1 game, with 8
+games, and with 8 games in separate processes.
 """
 
 # mypy: ignore-errors
-# What is imported here lives in the peers' environment, out of mypy's sight.
+# These imports are installed in the peers' virtual environment, which mypy does not see.
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def environments(task: str, count: int, kind: type[VecEnv] = DummyVecEnv) -> Vec
 
 
 def make_model(envs: VecEnv) -> DQN:
-    """Return the library's DQN, with an update of 32 samples each 4 steps."""
+    """Return the library's DQN, with an update of 32 samples every 4 steps."""
     count = envs.num_envs
     return DQN(
         "CnnPolicy", envs, buffer_size=MEMORY_SIZE, learning_starts=LEARNING_STARTS, batch_size=32,
@@ -38,7 +38,7 @@ def make_model(envs: VecEnv) -> DQN:
 
 
 def train(task: str) -> dict[str, float]:
-    """Return the steps per second of learning, by the way it is done."""
+    """Return the steps per second of learning, for each configuration."""
     ways = {}
     for way, count in [("1 game", 1), ("8 games", 8)]:
         model = make_model(environments(task, count))
@@ -50,7 +50,7 @@ def train(task: str) -> dict[str, float]:
 
 
 def test(task: str) -> dict[str, float]:
-    """Return the steps per second of evaluation, by the way it is done."""
+    """Return the steps per second of evaluation, for each configuration."""
     model = make_model(environments(task, 1))
     ways = {}
     for way, count, kind in [

@@ -1,13 +1,13 @@
 """The peer Tianshou: its DQN with its Atari wrappers, DQNet, Collector and replay buffer.
 
-As in its Atari example the buffer keeps single screens and stacks them when sampled, and the
-network takes pixels unscaled. Training calls Collector and update in turn instead of the library's
-trainer, which looks for NaN in the whole buffer before each update and is many times slower.
-Evaluation collects at ε .05, with 1 game, 8 games, and 8 games in processes of their own.
+As in its Atari example, the buffer stores single screens and stacks them when sampled, and the
+network takes unscaled pixels. Training calls Collector and update in turn instead of the library's
+trainer, which searches the whole buffer for NaN before each update and is many times slower.
+Evaluation collects at ε .05, with 1 game, with 8 games, and with 8 games in separate processes.
 """
 
 # mypy: ignore-errors
-# What is imported here lives in the peers' environment, out of mypy's sight.
+# These imports are installed in the peers' virtual environment, which mypy does not see.
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tianshou.utils.torch_utils import policy_within_training_step
 
 gymnasium.register_envs(ale_py)
 
-# Tianshou 2.0.1 makes a space of dtype np.integer, which NumPy 2.4 refuses: say uint8 instead.
+# Tianshou 2.0.1 makes a space of dtype np.integer, which NumPy 2.4 rejects: use uint8 instead.
 atari_wrapper.get_space_dtype = lambda space: space.dtype.type
 
 
@@ -53,12 +53,12 @@ def make_algorithm(envs: BaseVectorEnv) -> DQN:
 
 
 def train(task: str) -> dict[str, float]:
-    """Return the steps per second of collecting and learning in turn, by the way it is done."""
+    """Return the steps per second of collecting and learning in turn, for each configuration."""
     return {"1 game": train_with(task, 1), "8 games": train_with(task, 8)}
 
 
 def train_with(task: str, count: int) -> float:
-    """Return the steps per second with `count` games and an update of 32 samples each 4 steps."""
+    """Return the steps per second with `count` games and an update of 32 samples every 4 steps."""
     envs = environments(task, count, EnvMode.TRAINING)
     algorithm = make_algorithm(envs)
     buffer = VectorReplayBuffer(
@@ -80,7 +80,7 @@ def train_with(task: str, count: int) -> float:
 
 
 def test(task: str) -> dict[str, float]:
-    """Return the steps per second of evaluation, by the way it is done."""
+    """Return the steps per second of evaluation, for each configuration."""
     ways = {}
     for way, count, kind in [
         ("1 game", 1, VectorEnvType.DUMMY),
@@ -88,7 +88,7 @@ def test(task: str) -> dict[str, float]:
         ("8 games in processes", 8, VectorEnvType.SUBPROC_SHARED_MEM_AUTO),
     ]:
         envs = environments(task, count, EnvMode.TEST, kind)
-        # The collector's own buffer would be larger: 4.5 GB for 8 games.
+        # The collector's default buffer would be larger: 4.5 GB for 8 games.
         buffer = VectorReplayBuffer(WARM_UP + STEPS["test"], buffer_num=count)
         collector = Collector(make_algorithm(envs), envs, buffer, exploration_noise=True)
         collector.reset()

@@ -3,19 +3,19 @@
     python benchmarks/peers.py [--game breakout] [--rounds 3] [--phases train test] [--json FILE]
 
 Stable-Baselines3, Tianshou and a plain PyTorch loop do the work of our preset ``nature``: frame
-skip 4, the network of the Nature paper, batches of 32, an update each 4 steps, ε .1, float32 on the
-CPU with PyTorch's own choice of threads. The preset ``fast`` learns as many samples a step, but
-with a narrow network; ``whole network`` is its way of learning with all filters and units. Each
-peer plays in the ways its documentation shows; where that allows several games at a time, the
-fastest way counts and is named below the table. In evaluation only those of our steps count that
-are in the result, of theirs all. Each figure comes from a process of its own, all
-take turns over the rounds, and medians and their ratios count, not single figures. A ratio is to
-the fastest peer; that over the rounds is to the fastest peer of the same round.
+skip 4, the network of the Nature paper, batches of 32, an update every 4 steps, ε .1, float32 on
+the CPU with PyTorch's default number of threads. The preset ``fast`` learns as many samples per
+step with a narrow network; ``whole network`` is that preset with all filters and units. Each peer
+is configured as its documentation shows; if it supports several games at a time, the fastest
+configuration counts and is named below the table. In evaluation, our steps count only if they are
+part of the result; all steps of the peers count. Each figure comes from a separate process, and
+the programs take turns over the rounds; medians and their ratios are reported. A ratio is to the
+fastest peer; the ratio over the rounds is to the fastest peer of the same round.
 
-The peers are no dependencies of the project: nothing in src imports them, pyproject.toml names none
-of them, and they live in an environment of their own, benchmarks/.venv, made on first use from the
-exact versions in `PACKAGES` (Python 3.11 or newer). Only the peer_*.py scripts run there, as
-processes. After a change of `PACKAGES` remove benchmarks/.venv.
+The peers are not dependencies of the project: nothing in src imports them, and pyproject.toml does
+not name them. They are installed in a separate virtual environment, benchmarks/.venv, created on
+first use from the exact versions in `PACKAGES` (Python 3.11 or newer). Only the peer_*.py scripts
+run there, as processes. After a change of `PACKAGES`, remove benchmarks/.venv.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ Measurement = dict[str, Any]  # "steps_per_second" and more, or "failed"
 
 
 def peer_python() -> Path:
-    """Return the interpreter of the peers' environment; install it if it is missing."""
+    """Return the interpreter of the peers' virtual environment, which is created if missing."""
     python = PEER_VENV / "bin" / "python"
     if not (PEER_VENV / "installed").exists():
         venv.create(PEER_VENV, with_pip=True, clear=True)
@@ -67,7 +67,7 @@ def peer_python() -> Path:
 
 
 def commands(phase: str, game: str) -> dict[str, list[str]]:
-    """Return the command that measures `phase`, by name: ours, then the peers'."""
+    """Return the commands that measure `phase`, by name: ours, then the peers'."""
     throughput = [sys.executable, str(HERE / "throughput.py"), "--phase", phase, "--game", game]
     ours = {name: [*throughput, "--", *options] for name, options in OURS.items()}
     python = str(peer_python())
@@ -83,14 +83,14 @@ def measure(command: list[str]) -> Measurement:
             found: Measurement = json.loads(result.stdout.splitlines()[-1])
             return {**found, "steps_per_second": float(found["steps_per_second"])}
     except (IndexError, KeyError, TypeError, ValueError):
-        return {"failed": "no figure on the last line of its output"}
-    complaints = result.stderr.split("\n")
-    last = next((line.strip() for line in reversed(complaints) if line.strip()), "")
+        return {"failed": "no figure on the last line of the output"}
+    errors = result.stderr.split("\n")
+    last = next((line.strip() for line in reversed(errors) if line.strip()), "")
     return {"failed": last or f"exit status {result.returncode}"}
 
 
 def rate(measurement: Measurement) -> float | None:
-    """Return the steps per second of a measurement, None where it failed."""
+    """Return the steps per second of a measurement; None if it failed."""
     return measurement.get("steps_per_second")
 
 
@@ -125,14 +125,14 @@ def table(found: dict[str, list[Measurement]]) -> list[str]:
 
 
 def notes(found: dict[str, list[Measurement]]) -> list[str]:
-    """Return a line for each peer that has several ways: the median of each."""
+    """Return a line for each peer with several configurations: their medians."""
     lines = []
     for name, runs in found.items():
         several = [one["ways"] for one in runs if len(one.get("ways", ())) > 1]
         if several:
             ways = {way: statistics.median(each[way] for each in several) for way in several[0]}
             figures = ", ".join(f"{way} {median:.0f}" for way, median in ways.items())
-            lines.append(f"{name}, steps/s by the way it plays: {figures}; the fastest counts")
+            lines.append(f"{name}, steps/s by configuration: {figures}; the fastest counts")
     return lines
 
 
@@ -147,12 +147,12 @@ def cpu_model() -> str:
 
 
 def main() -> None:
-    """Run all in turn, print a table for each phase, write the JSON."""
+    """Run all programs in turn, print a table per phase, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--game", default="breakout")
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each")
     parser.add_argument("--phases", nargs="+", choices=PHASES, default=list(PHASES))
-    parser.add_argument("--json", type=Path, help="write the figures into this file")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
     args = parser.parse_args()
 
     machine = {"cpu": cpu_model(), "cores": os.cpu_count(), "python": platform.python_version()}
@@ -164,8 +164,8 @@ def main() -> None:
             for name, command in every.items():
                 found[name].append(measure(command))
                 figure = rate(found[name][-1])
-                told = "failed" if figure is None else f"{figure:.0f} steps/s"
-                print(f"{phase} {turn}/{args.rounds} {name}: {told}", file=sys.stderr)
+                shown = "failed" if figure is None else f"{figure:.0f} steps/s"
+                print(f"{phase} {turn}/{args.rounds} {name}: {shown}", file=sys.stderr)
         print(f"{args.game}, {PHASES[phase]}, float32, {machine['cores']} cores, {machine['cpu']}, "
               f"{args.rounds} rounds")  # fmt: skip
         print("\n".join(table(found)), end="\n\n", flush=True)

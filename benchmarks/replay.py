@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/replay.py --json benchmarks/results/replay.json
 
-One core. The memory holds 84x84 screens of random bytes (7 GB); each round samples a batch and, as
-training does, sets the priorities of what was sampled and adds four transitions.
+On one core. The memory contains 84x84 screens of random bytes (7 GB). As in training, each round
+samples a batch, sets its priorities and adds four transitions.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def fill(memory: ReplayMemory, rng: np.random.Generator) -> None:
 
 
 def measure(kind: Any, size: int) -> dict[str, float]:
-    """Return milliseconds of each operation, medians over the rounds."""
+    """Return the milliseconds per operation, medians over the rounds."""
     rng = np.random.default_rng(0)
     memory = kind(
         size, 1, 4, (84, 84), np.uint8, discount_rate=0.99, n_step=1, min_reward=-1, max_reward=1,

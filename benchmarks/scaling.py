@@ -1,11 +1,11 @@
-"""What a step costs as the work grows: lanes, replay memory, cores; and over a long run.
+"""Speed over the number of lanes, the size of the replay memory and cores, and in a long run.
 
     python benchmarks/scaling.py [--game breakout] [--updates 10000] [--json FILE] [-- OPTIONS]
 
-Lanes, cores and sizes of the replay memory are measured as benchmarks/throughput.py does, each in a
-process of its own, training at ε .1; OPTIONS are any of ``simple-dqn train``. The memory is filled
-with noise, to the last slot, before the clock starts. The long run is 10,000 updates in one
-process: the steps a second and the resident memory of each tenth, which should not drift.
+Lanes, cores and sizes of the replay memory are measured as in benchmarks/throughput.py, each in a
+separate process, training at ε .1; OPTIONS are any of ``simple-dqn train``. The memory is filled
+with noise before the clock starts. The long run is 10,000 updates in one process: the steps per
+second and the resident memory of each tenth, which should not drift.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def start(game: str, options: list[str]) -> Any:
     kind, game, rom = find_game(game, given.get("environment", "auto"))
     fixed = {"random_seed": 1, "exploration_rate_start": 0.1, "exploration_rate_end": 0.1}
     config = resolve({**fixed, **given, "environment": kind})
-    # Accelerated, as in a run long enough for it.
+    # Accelerated, as in a long run.
     run = build(config, game, rom, updates=LEAST_UPDATES, with_tests=False)
     fill(run.agent.memory)
     run.agent.train(WARM_UP)
@@ -64,7 +64,7 @@ def fill(memory: Any) -> None:
 
 
 def measure(game: str, options: list[str]) -> float:
-    """Return the training steps a second, in this process."""
+    """Return the training steps per second, in this process."""
     with start(game, options) as run:
         begun = time.perf_counter()
         run.agent.train(STEPS["train"])
@@ -72,7 +72,7 @@ def measure(game: str, options: list[str]) -> float:
 
 
 def drift(game: str, options: list[str], updates: int) -> list[dict[str, float]]:
-    """Return steps/s and resident bytes of each tenth of so many updates, in this process."""
+    """Return steps/s and resident bytes of each tenth of ``updates``, in this process."""
     import psutil
 
     with start(game, options) as run:
@@ -87,8 +87,8 @@ def drift(game: str, options: list[str], updates: int) -> list[dict[str, float]]
         return tenths
 
 
-def elsewhere(*arguments: str, threads: int = 0) -> Any:
-    """Run this script with ``arguments`` in a process of its own; return what it prints."""
+def in_process(*arguments: str, threads: int = 0) -> Any:
+    """Run this script with ``arguments`` in a separate process; return its result."""
     allowed = os.sched_getaffinity(0)
     os.sched_setaffinity(0, sorted(allowed)[: threads or None])  # the process inherits it
     command = [sys.executable, __file__, *arguments]
@@ -101,9 +101,11 @@ def main() -> None:
     """Measure, print the table, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--game", default="breakout")
-    parser.add_argument("--updates", type=int, default=10_000, help="of the long run; 0: none")
-    parser.add_argument("--json", type=Path, help="write the figures into this file")
-    parser.add_argument("--here", choices=("rate", "drift"), help="measure this one thing, here")
+    parser.add_argument("--updates", type=int, default=10_000, help="in the long run; 0: none")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument(
+        "--here", choices=("rate", "drift"), help="measure only this, in this process"
+    )
     parser.add_argument("options", nargs="*", help="options of simple-dqn train, after --")
     args = parser.parse_args()
     if args.here:
@@ -114,7 +116,7 @@ def main() -> None:
 
     def rate(*options: str, threads: int = 0) -> float:
         common = ["--here", "rate", "--game", args.game, "--", *args.options]
-        found: float = elsewhere(*common, *options, threads=threads)
+        found: float = in_process(*common, *options, threads=threads)
         return found
 
     small = ("--replay_size", "100000")
@@ -130,7 +132,7 @@ def main() -> None:
     tenths: list[dict[str, float]] = []
     if args.updates:
         common = ["--here", "drift", "--updates", str(args.updates), "--game", args.game]
-        tenths = elsewhere(*common, "--", *args.options, *small)
+        tenths = in_process(*common, "--", *args.options, *small)
         print(f"{args.updates:,} updates, tenth by tenth, steps/s: "
               + ", ".join(f"{tenth['steps_per_second']:.0f}" for tenth in tenths))  # fmt: skip
         print("resident MB: " + ", ".join(f"{t['resident_bytes'] / 1e6:.0f}" for t in tenths))

@@ -1,19 +1,19 @@
-"""Steps a second, peak memory and where the time goes, in each phase: random, train, test.
+"""Steps per second, peak memory and where the time is spent in each phase: random, train, test.
 
     python benchmarks/throughput.py [--game breakout] [--rounds 3] [--json FILE] [-- OPTIONS]
 
-Every measurement is a process of its own, so that peak memory is the phase's; the phases alternate
-over the rounds, and the median counts. Training runs at ε .1, where nearly every step asks the
-network, with a replay memory of the full size of which only the written part is resident; the peak
-is that of the main process, without those that play games. OPTIONS are any of ``simple-dqn train``,
+Every measurement is a separate process, so that peak memory is that of the phase; the phases
+alternate over the rounds, and the median counts. Training runs at ε .1, where nearly every step
+uses the network, with a replay memory of full size, of which only the written part is resident. The
+peak is that of the main process, without worker processes. OPTIONS are any of ``simple-dqn train``,
 such as ``--preset fast`` or ``--datatype bfloat16``.
 
-The time of a step is split into the emulator with its preprocessing, prediction, sampling, update
-and all else. Its floor, measured in the same process, is the arithmetic of prediction and update at
-the speed of one large float32 matrix product, and the bare emulator's frames, one after the other:
-no program can be faster that does this work in float32 in these threads. Where work overlaps, in
-games that processes play and on a GPU, the split tells what the main process waited for, frames
-count in the floor as shared out evenly, and the floor is a yardstick, no bound.
+The time of a step is split into emulator with preprocessing, prediction, sampling, update and the
+rest. Its floor, measured in the same process, is the arithmetic of prediction and update at the
+speed of one large float32 matrix product, plus the frames of the bare emulator: no program can do
+this work faster in float32 with as many threads. Where work overlaps, in worker processes and on a
+GPU, the split shows what the main process waited for, the floor counts frames as distributed evenly
+over the processes, and it is a reference instead of a bound.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ PARTS = ("emulator", "prediction", "sampling", "update", "other")
 
 
 def measure(phase: str, game: str, options: list[str]) -> dict[str, Any]:
-    """Run one phase in this process and return what it took."""
+    """Run one phase in this process and return its measurements."""
     import torch
 
     from simple_dqn.commands.build import build
@@ -51,13 +51,13 @@ def measure(phase: str, game: str, options: list[str]) -> dict[str, Any]:
     kind, game, rom = find_game(game, given.get("environment", "auto"))
     fixed = {
         "random_seed": 1, "exploration_rate_start": 0.1, "exploration_rate_end": 0.1,
-        "test_steps": STEPS["test"],  # for as many lanes as a test of this length has
+        "test_steps": STEPS["test"],  # determines the number of test lanes
     }  # fmt: skip
     config = resolve({**fixed, **given, "environment": kind})
-    # Accelerated, as in a run long enough for it.
+    # Accelerated, as in a long run.
     with build(config, game, rom, updates=LEAST_UPDATES) as run:
         agent = run.agent
-        agent.play_random(1_000)  # what training samples from
+        agent.play_random(1_000)  # for training to sample from
         phases = {"random": agent.play_random, "train": agent.train, "test": agent.test}
         phases[phase](WARM_UP)
 
@@ -65,7 +65,7 @@ def measure(phase: str, game: str, options: list[str]) -> dict[str, Any]:
         for owner, method, part in (
             *(
                 (games, method, "emulator")
-                for games, _ in agent.all_games
+                for games, _ in agent.all_lanes
                 for method in ("send", "receive", "restart")
             ),
             (run.network, "predict", "prediction"),
@@ -92,7 +92,7 @@ def measure(phase: str, game: str, options: list[str]) -> dict[str, Any]:
 
 
 def timed(method: Callable[..., Any], part: str, spent: dict[str, float]) -> Callable[..., Any]:
-    """Return ``method`` with its time added to a part, without that of other parts inside it."""
+    """Return ``method`` with its time added to a part, excluding other parts inside it."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
         others = sum(spent.values())
@@ -105,18 +105,18 @@ def timed(method: Callable[..., Any], part: str, spent: dict[str, float]) -> Cal
 
 
 def floor(run: Any, phase: str, rom: Path | None) -> float:
-    """Return the seconds that a step of the phase takes at least."""
+    """Return the minimum seconds of a step of the phase."""
     import torch
 
     agent, config = run.agent, run.config
     forward, backward = products(run)
     samples = config.network.batch_size * config.agent.train_repeat / config.agent.train_frequency
-    asked = {"random": 0.0, "train": 0.9, "test": 0.95}[phase]  # 1 − ε
-    flops = 2 * forward * asked
-    if phase == "train":  # θ⁻ of the post-states, with Double also θ; θ of the states, and back
+    predicted = {"random": 0.0, "train": 0.9, "test": 0.95}[phase]  # 1 − ε
+    flops = 2 * forward * predicted
+    if phase == "train":  # θ⁻ on post-states, with Double also θ; θ on states, and back
         flops += 2 * samples * (forward * (3 if config.network.double_q else 2) + backward)
     a = torch.randn(1024, 1024, device=run.network.device)
-    processes = getattr(agent.environment, "workers", 1)  # that share the frames
+    processes = getattr(agent.environment, "workers", 1)  # over which the frames are distributed
     arithmetic = flops / (2 * 1024**3) * fastest(lambda: (a @ a).sum().item())
     return arithmetic + emulator(agent, rom) / processes
 
@@ -143,7 +143,7 @@ def products(run: Any) -> tuple[int, int]:
 
 
 def emulator(agent: Any, rom: Path | None) -> float:
-    """Return the seconds of the bare emulator for one step; 0 for other games."""
+    """Return the seconds of the bare emulator per step; 0 for other games."""
     if rom is None:
         return 0.0
     from ale_py import ALEInterface
@@ -165,7 +165,7 @@ def emulator(agent: Any, rom: Path | None) -> float:
 
 
 def fastest(work: Callable[[], Any], times: int = 20) -> float:
-    """Return the least seconds that ``work`` took."""
+    """Return the minimum seconds of ``work``."""
     found = []
     for _ in range(times):
         start = time.perf_counter()
@@ -179,8 +179,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--game", default="breakout")
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each phase")
-    parser.add_argument("--json", type=Path, help="write the figures into this file")
-    parser.add_argument("--phase", choices=STEPS, help="measure only this, here, and print JSON")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument(
+        "--phase", choices=STEPS, help="measure only this, in this process, and print JSON"
+    )
     parser.add_argument("options", nargs="*", help="options of simple-dqn train, after --")
     args = parser.parse_args()
     if args.phase:

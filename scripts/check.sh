@@ -1,6 +1,12 @@
 #!/usr/bin/env bash
-# Lint, types, directions of imports and tests: all that a change must pass. Arguments go to pytest.
-source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+# Lint, types, import layers and tests, which every change must pass. Arguments go to pytest.
+[ -n "${BASH_VERSION-}" ] || exec bash "$0" "$@"
+file=${BASH_SOURCE[0]}
+while [[ -L $file ]]; do
+    link=$(readlink "$file")
+    [[ $link == /* ]] && file=$link || file=$(dirname -- "$file")/$link
+done
+source "$(dirname -- "$file")/setup.sh"
 setup dev
 cd "$root"
 ruff check

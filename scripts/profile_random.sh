@@ -1,5 +1,11 @@
 #!/usr/bin/env bash
-# Where does the time of random play go: profile_random.sh <rom or game> [options]
-source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+# Profile random play: profile_random.sh <rom or game> [options]
+[ -n "${BASH_VERSION-}" ] || exec bash "$0" "$@"
+file=${BASH_SOURCE[0]}
+while [[ -L $file ]]; do
+    link=$(readlink "$file")
+    [[ $link == /* ]] && file=$link || file=$(dirname -- "$file")/$link
+done
+source "$(dirname -- "$file")/setup.sh"
 setup
 exec simple-dqn profile_random "$@"

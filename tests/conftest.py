@@ -1,4 +1,4 @@
-"""What several test modules share: games whose answers are known beforehand."""
+"""Shared fixtures, and an environment whose observations are known in advance."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from simple_dqn.environments.games import find_rom
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _one_thread():
-    """Small tensors: a second thread only costs."""
+def _single_thread():
+    """The tensors are small: a second thread would only slow things down."""
     torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _signals():
-    """Hear SIGINT and SIGHUP also where they are ignored, as in a job started with nohup or &."""
+def _default_signal_handlers():
+    """Handle SIGINT and SIGHUP even where they are ignored, as in a job started by nohup or &."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
-def _denormals():
-    """A run flushes them to zero in its process; the next test starts with them."""
+def _keep_denormals():
+    """Undo the flushing of denormals to zero, which a run turns on for its whole process."""
     torch.set_flush_denormal(False)
 
 
@@ -50,10 +50,10 @@ def breakout() -> Path:
 
 
 class TapeEnvironment(Environment):
-    """N lanes whose observation tells where it is from: 1000000·lane + 1000·episode + step.
+    """N lanes whose observations encode where they are from: 1000000·lane + 1000·episode + step.
 
-    Lane l's episodes last ``lengths[l]`` steps; every ``lives``-th end of an episode ends the game.
-    The reward of a step is its number in the episode. Ends truncate where ``truncates`` is set.
+    Lane l's episodes last ``lengths[l]`` steps; every ``lives``-th episode ends the game.
+    The reward of a step is its number in the episode. With ``truncates``, episodes are truncated.
     """
 
     def __init__(self, lengths=(5,), lives=1, truncates=False, num_actions=3):
@@ -64,7 +64,7 @@ class TapeEnvironment(Environment):
         self.episodes = np.zeros(self.num_envs, int) - 1
         self.steps = np.zeros(self.num_envs, int)
         self.waiting = np.ones(self.num_envs, bool)
-        self.tape = []  # (what, argument), in the order of the calls
+        self.tape = []  # (method, argument) of each call, in order
 
     def _observe(self):
         return 10**6 * np.arange(self.num_envs) + 1000 * self.episodes + self.steps

@@ -1,10 +1,10 @@
-"""Faults on purpose, as long as asked: kills, failing writes, hostile files, absurd options.
+"""Fault injection for any length of time: kills, failing writes, hostile files, absurd options.
 
     scripts/soak.sh [--minutes 1] [--seed N] [--folder DIR]
 
-Every turn draws what it does from the seed, so that a failure can be repeated. It prints counts,
-and ends with status 1 at the first run that does not come out as an undisturbed one, the first
-traceback and the first damage that is not refused in one line. ``test_faults.py`` does a few turns.
+Every round is drawn from the seed, so that a failure can be reproduced. It prints counts, and exits
+with status 1 at the first run that differs from the reference run, the first traceback, and the
+first damage that is not refused in one line. ``test_faults.py`` runs a few rounds.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from simple_dqn.options.parser import make_parser
 from simple_dqn.statistics import TIME_COLUMNS
 from simple_dqn.storage import files
 
-# Four short epochs of Pong, with checkpoints as often as nobody would want them.
+# Four short epochs of Pong, with far more checkpoints than anyone would want.
 RUN = [
     "--random_steps", "80", "--train_steps", "160", "--test_steps", "60", "--epochs", "4",
     "--replay_size", "400", "--screen_width", "36", "--screen_height", "36", "--filters", "4",
@@ -52,16 +52,16 @@ VARIANTS = {
 }
 
 
-PATIENCE = 20  # seconds; then Ctrl-C
-MEMORY = 8 << 30  # bytes of addresses that such a process may have
+PATIENCE = 20  # seconds until Ctrl-C
+MEMORY = 8 << 30  # bytes of address space for such a process
 
 
 class Failure(Exception):
-    """What must never happen has happened."""
+    """Something that must never happen has happened."""
 
 
 def results(folder: Path, name: str) -> tuple[list[dict[str, str]], bytes]:
-    """Return the rows without times, and the last snapshot."""
+    """Return the rows without time columns, and the last snapshot."""
     with open(folder / f"results/pong_{name}.csv", newline="") as file:
         rows = [
             {k: v for k, v in row.items() if k not in TIME_COLUMNS} for row in csv.DictReader(file)
@@ -70,13 +70,13 @@ def results(folder: Path, name: str) -> tuple[list[dict[str, str]], bytes]:
 
 
 def command(*arguments: str) -> list[str]:
-    """Return the command line of a process."""
+    """Return the command line of a new process."""
     return [sys.executable, "-m", "simple_dqn", *arguments]
 
 
-def undisturbed(folder: Path, variant: str) -> tuple[list[dict[str, str]], bytes]:
-    """Return the results of a run that nobody disturbs; it is done once."""
-    name = f"whole_{variant}"
+def reference(folder: Path, variant: str) -> tuple[list[dict[str, str]], bytes]:
+    """Return the results of an uninterrupted run, which is made only once."""
+    name = f"reference_{variant}"
     if not (folder / f"snapshots/pong_{name}_4.safetensors").exists():
         arguments = ["train", "roms/pong.bin", name, *RUN, *VARIANTS[variant]]
         subprocess.run(command(*arguments), cwd=folder, check=True, capture_output=True)
@@ -84,8 +84,8 @@ def undisturbed(folder: Path, variant: str) -> tuple[list[dict[str, str]], bytes
 
 
 def kill(folder: Path, variant: str, kills: int, rng: random.Random, counts: Counter[str]) -> None:
-    """Kill a run at random moments and go on with it, until it is done; compare."""
-    expected = undisturbed(folder, variant)
+    """Kill and resume a run at random moments until it is done; compare the results."""
+    expected = reference(folder, variant)
     name, most = f"killed_{variant}", kills
     for path in (*folder.glob(f"*/pong_{name}.*"), *folder.glob(f"*/pong_{name}_*")):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -99,36 +99,36 @@ def kill(folder: Path, variant: str, kills: int, rng: random.Random, counts: Cou
             command(*arguments), cwd=folder, stderr=subprocess.PIPE, text=True
         ) as process:
             assert process.stderr is not None
-            begun = ""
+            startup = ""
             if kills > 0:
-                # Not while Python starts, which proves nothing: from when it begins on.
+                # Not while Python starts, which proves nothing, but once the run has started.
                 for line in process.stderr:
-                    begun += line
+                    startup += line
                     if "statistics go to" in line:
                         break
                 time.sleep(rng.uniform(0, 3 / most))
                 kills -= 1
                 process.send_signal(signal.SIGKILL)
-            text = begun + process.stderr.read()
-        if process.returncode == 0 or "nothing is left to do" in text:  # killed on its way out
+            text = startup + process.stderr.read()
+        if process.returncode == 0 or "nothing is left to do" in text:  # killed while exiting
             break
         if process.returncode != -signal.SIGKILL:
             raise Failure(f"{' '.join(arguments)}: status {process.returncode}: {text}")
         counts["kills"] += 1
         torn = [*folder.glob(f"*/.pong_{name}*.tmp"), *checkpoint.glob(".*.tmp")]
-        counts["kills inside a write"] += bool(torn)
-        for path in torn:  # so that each is counted once; a run removes them, too
+        counts["kills during a write"] += bool(torn)
+        for path in torn:  # so that each is counted once; a run would remove them as well
             path.unlink()
     if results(folder, name) != expected:
-        raise Failure(f"a killed run ({variant}) came to other results, in {folder}")
-    counts["killed runs with the results of an undisturbed one"] += 1
+        raise Failure(f"a killed run ({variant}) reached different results, in {folder}")
+    counts["killed runs with the results of the reference run"] += 1
 
 
 # --- writes that fail ----------------------------------------------------------------------------
 
 
 class FailingDisk:
-    """Lets one of the file operations fail, the ``number``-th, with ENOSPC or EIO."""
+    """Makes the ``number``-th file operation fail, with ENOSPC or EIO."""
 
     def __init__(self, number: int, error: int) -> None:
         self.number, self.error = number, error
@@ -146,7 +146,7 @@ class FailingDisk:
 
 
 class TornFile:
-    """A file whose ``write`` may fail in its middle, or while it is flushed."""
+    """A file whose ``write`` may fail halfway, or while it is flushed."""
 
     def __init__(self, file: Any, disk: FailingDisk) -> None:
         self.file, self.disk = file, disk
@@ -170,7 +170,7 @@ class TornFile:
 
 @contextlib.contextmanager
 def failing_disk(number: int, error: int) -> Iterator[FailingDisk]:
-    """Meanwhile one file operation fails."""
+    """Make one file operation fail within the block."""
     disk = FailingDisk(number, error)
 
     class OS:
@@ -180,7 +180,7 @@ def failing_disk(number: int, error: int) -> Iterator[FailingDisk]:
         def __getattr__(self, name: str) -> Any:
             return getattr(os, name)
 
-    def opened(path: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+    def open_failing(path: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
         if mode not in ("wb", "a"):
             return open(path, mode, *args, **kwargs)
         file = disk("open", open)(path, mode, *args, **kwargs)
@@ -188,7 +188,7 @@ def failing_disk(number: int, error: int) -> Iterator[FailingDisk]:
 
     before = files.os, writers.os
     files.os = writers.os = OS()  # type: ignore[assignment]
-    files.open = writers.open = opened  # type: ignore[attr-defined]
+    files.open = writers.open = open_failing  # type: ignore[attr-defined]
     try:
         yield disk
     finally:
@@ -197,33 +197,35 @@ def failing_disk(number: int, error: int) -> Iterator[FailingDisk]:
 
 
 def fail_a_write(folder: Path, variant: str, rng: random.Random, counts: Counter[str]) -> bool:
-    """Let one write of a run fail, go on with it and compare; return whether any failed."""
-    expected = undisturbed(folder, variant)
+    """Make one write of a run fail, resume and compare it; return whether any write failed."""
+    expected = reference(folder, variant)
     name = "failing"
     for path in (*folder.glob(f"*/pong_{name}.*"), *folder.glob(f"*/pong_{name}_*")):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     error = rng.choice([errno.ENOSPC, errno.EIO])
     start = ["train", "roms/pong.bin", name, *RUN, *VARIANTS[variant]]
     with inside(folder), failing_disk(rng.randrange(1, 700), error) as disk:
-        status, text = said(start)
+        status, text = run_command(start)
     while status != 0:
         line = text.splitlines()[-1]
-        if "nothing is left to do" in line:  # it failed when all had been written
+        if "nothing is left to do" in line:  # it failed after everything had been written
             break
         if status != 2 or os.strerror(error) not in line:
             raise Failure(f"{disk.failed} failed: status {status}: {text}")
         kept = (folder / f"snapshots/pong_{name}.checkpoint/run.safetensors").exists()
         with inside(folder):
-            status, text = said(["resume", f"pong_{name}"] if kept else [*start, "--overwrite"])
+            status, text = run_command(
+                ["resume", f"pong_{name}"] if kept else [*start, "--overwrite"]
+            )
     if results(folder, name) != expected:
-        raise Failure(f"a run ({variant}) whose {disk.failed} failed came to other results")
+        raise Failure(f"a run ({variant}) whose {disk.failed} failed reached different results")
     counts[f"{errno.errorcode[error]} at {disk.failed or 'no operation'}"] += 1
     return bool(disk.failed)
 
 
 @contextlib.contextmanager
 def inside(folder: Path) -> Iterator[None]:
-    """Work in ``folder`` meanwhile."""
+    """Change to ``folder`` within the block."""
     before = Path.cwd()
     os.chdir(folder)
     try:
@@ -232,8 +234,8 @@ def inside(folder: Path) -> Iterator[None]:
         os.chdir(before)
 
 
-def said(arguments: list[str]) -> tuple[int, str]:
-    """Run a command in this process; return its status and what it said on stderr."""
+def run_command(arguments: list[str]) -> tuple[int, str]:
+    """Run a command in this process; return its status and its stderr."""
     text = io.StringIO()
     with contextlib.redirect_stderr(text), contextlib.redirect_stdout(io.StringIO()):
         status = simple_dqn(arguments)
@@ -244,14 +246,14 @@ def said(arguments: list[str]) -> tuple[int, str]:
 
 
 class Evil:
-    """What a pickle may do."""
+    """What a hostile pickle may do."""
 
     def __reduce__(self) -> Any:
         return os.mkdir, ("evil",)
 
 
 def damage(content: bytes, rng: random.Random) -> tuple[str, bytes]:
-    """Return (what was done, the content damaged in one of several ways)."""
+    """Damage the content in a random way; return (the kind of damage, the damaged content)."""
     at = rng.randrange(len(content))
     kind = rng.choice(["flip", "cut", "random", "pickle", "long header", "zeros", "doubled"])
     if kind == "flip":
@@ -273,21 +275,21 @@ def damage(content: bytes, rng: random.Random) -> tuple[str, bytes]:
 
 
 @contextlib.contextmanager
-def files_to_spoil(folder: Path) -> Iterator[tuple[Path, dict[str, tuple[Path, list[str]]]]]:
-    """Yield a folder with a file of every kind, and {kind: (it, the command that reads it)}.
+def files_to_damage(folder: Path) -> Iterator[tuple[Path, dict[str, tuple[Path, list[str]]]]]:
+    """Yield a folder with a file of every kind, and {kind: (its path, the command that reads it)}.
 
-    It is a copy: a command that takes a spoilt file for sound may change all the others.
+    It is a copy: a command that accepts a damaged file may change all the others.
     """
-    stem, sound = "pong_whole_plain", folder / "sound"
-    if not (sound / "pong.experience").exists():
-        sound.mkdir(exist_ok=True)
-        undisturbed(sound, "plain")
+    stem, intact = "pong_reference_plain", folder / "intact"
+    if not (intact / "pong.experience").exists():
+        intact.mkdir(exist_ok=True)
+        reference(intact, "plain")
         arguments = ["play", f"snapshots/{stem}_4.safetensors", "--display", "none",
                      "--save_experience", "pong.experience", "--random_seed", "1"]  # fmt: skip
-        subprocess.run(command(*arguments), cwd=sound, check=True, capture_output=True)
-        shutil.copy(find_rom("pong")[1], sound / "own.bin")
-    copy = folder / "spoilt"
-    shutil.copytree(sound, copy)
+        subprocess.run(command(*arguments), cwd=intact, check=True, capture_output=True)
+        shutil.copy(find_rom("pong")[1], intact / "custom.bin")
+    copy = folder / "damaged"
+    shutil.copytree(intact, copy)
     try:
         yield copy, readers(copy, stem)
     finally:
@@ -295,7 +297,7 @@ def files_to_spoil(folder: Path) -> Iterator[tuple[Path, dict[str, tuple[Path, l
 
 
 def readers(folder: Path, stem: str) -> dict[str, tuple[Path, list[str]]]:
-    """Return {kind of file: (a sound one, the command that reads it)}."""
+    """Return {kind of file: (the path of one, the command that reads it)}."""
     checkpoint = folder / f"snapshots/{stem}.checkpoint"
     chunk = sorted(checkpoint.glob("replay_*"))[0]
     small = [*RUN, "--epochs", "0", "--no_checkpoint"]
@@ -314,7 +316,7 @@ def readers(folder: Path, stem: str) -> dict[str, tuple[Path, list[str]]]:
             folder / "pong.experience",
             ["train", "roms/pong.bin", "x", *small, "--load_experience", "pong.experience"],
         ),
-        "ROM": (folder / "own.bin", ["train", "own.bin", "x", *small, "--overwrite"]),
+        "ROM": (folder / "custom.bin", ["train", "custom.bin", "x", *small, "--overwrite"]),
         "statistics": (folder / f"results/{stem}.csv", ["plot", f"results/{stem}.csv"]),
         "record": (
             folder / f"results/{stem}.json",
@@ -323,20 +325,20 @@ def readers(folder: Path, stem: str) -> dict[str, tuple[Path, list[str]]]:
     }  # fmt: skip
 
 
-# Without a checksum; some damage leaves them sound, such as another digit.
+# They have no checksum; some damage leaves them valid, such as a changed digit.
 UNCHECKED = ("statistics", "record")
 
 
 def damage_a_file(folder: Path, rng: random.Random, counts: Counter[str]) -> None:
-    """Damage a file and have it read: one line, status 2, nothing run and nothing left behind."""
-    with files_to_spoil(folder) as (copy, kinds):
+    """Damage a file and read it: one line, status 2, no code run and no files left."""
+    with files_to_damage(folder) as (copy, kinds):
         kind, (path, arguments) = rng.choice(list(kinds.items()))
         how, damaged = damage(path.read_bytes(), rng)
         path.write_bytes(damaged)
         before = set(copy.rglob("*"))
         try:
             with inside(copy):
-                status, text = said(arguments)
+                status, text = run_command(arguments)
         except Exception as error:
             raise Failure(f"a {kind}, {how}: {type(error).__name__}: {error}") from error
         left = set(copy.rglob("*")) - before
@@ -344,15 +346,15 @@ def damage_a_file(folder: Path, rng: random.Random, counts: Counter[str]) -> Non
         if not refused and not (kind in UNCHECKED and status == 0):
             raise Failure(f"a {kind}, {how}: status {status}: {text}")
         if (copy / "evil").exists() or (refused and left):
-            raise Failure(f"a {kind}, {how}, left {left} behind")
-    counts[f"{'refused' if refused else 'read all the same'}: {kind}"] += 1
+            raise Failure(f"a {kind}, {how}, left {left}")
+    counts[f"{'refused' if refused else 'still read'}: {kind}"] += 1
 
 
-# --- tampering: what is damaged with a right checksum ---------------------------------------------
+# --- tampering: damage with a valid checksum ------------------------------------------------------
 
 
-def answer(folder: Path, arguments: list[str], what: str) -> int:
-    """Run a command that may make no sense; return its status, if that is not a failure."""
+def run_process(folder: Path, arguments: list[str], what: str) -> int:
+    """Run a command that may be nonsensical; return its status, unless that is a failure."""
     limited = f'ulimit -v {MEMORY >> 10}; exec "$@"'
     with subprocess.Popen(
         ["bash", "-c", limited, "-", *command(*arguments)], cwd=folder, text=True,
@@ -366,19 +368,19 @@ def answer(folder: Path, arguments: list[str], what: str) -> int:
                 text = process.communicate(timeout=PATIENCE)[0]
             except subprocess.TimeoutExpired:
                 process.kill()
-                raise Failure(f"{what}{arguments}: not to be interrupted") from None
+                raise Failure(f"{what}{arguments}: cannot be interrupted") from None
     lines = sum(line.startswith("simple-dqn:") for line in text.splitlines())
     status: int = process.returncode
     if status not in (0, 2, 130) or "Traceback" in text or lines > 1:
         raise Failure(f"{what}{arguments}: status {status}: {text}")
     if status == 2 and lines != 1:
-        raise Failure(f"{what}{arguments}: status 2 and no line: {text}")
+        raise Failure(f"{what}{arguments}: status 2 without a line: {text}")
     return status
 
 
 def tamper(folder: Path, rng: random.Random, counts: Counter[str]) -> None:
-    """Change a value in a safe file and seal it again: refused in one line, or it runs."""
-    with files_to_spoil(folder) as (copy, kinds):
+    """Change a value in a file and renew its checksum: it is refused in one line, or runs."""
+    with files_to_damage(folder) as (copy, kinds):
         kind = rng.choice(sorted({*kinds} - {*UNCHECKED, "ROM"}))
         path, arguments = kinds[kind]
         sealed = "file of experience" if kind == "experience" else kind
@@ -397,14 +399,14 @@ def tamper(folder: Path, rng: random.Random, counts: Counter[str]) -> None:
             ])  # fmt: skip
         del metadata["kind"], metadata["format_version"], metadata["checksum"]
         files.save_tensors(path, sealed, tensors, metadata)
-        status = answer(copy, arguments, f"{kind}, {key!r} tampered with: ")
+        status = run_process(copy, arguments, f"{kind}, {key!r} tampered with: ")
         if (copy / "evil").exists():
             raise Failure(f"a {kind}, {key!r} tampered with, ran code")
     counts[f"tampered {kind}: status {status}"] += 1
 
 
 def leaves(tree: Any) -> Iterator[tuple[Any, Any]]:
-    """Yield (what holds it, its key) of everything in a tree of dicts and lists."""
+    """Yield (container, key) of every value in a tree of dicts and lists."""
     for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
         if isinstance(tree, list) or key not in ("kind", "format_version", "checksum"):
             yield tree, key
@@ -412,7 +414,7 @@ def leaves(tree: Any) -> Iterator[tuple[Any, Any]]:
             yield from leaves(value)
 
 
-# --- options that make no sense -------------------------------------------------------------------
+# --- nonsensical options --------------------------------------------------------------------------
 
 VALUES = (
     "", "0", "-0", "1", "-1", "2", "7", "1.5", "-1e-9", "1e-30", "1e9", "1e309", "inf", "nan",
@@ -424,9 +426,9 @@ BRIEF = ["--random_steps", "0", "--epochs", "0", "--no_checkpoint"]
 
 
 def fuzz_options(folder: Path, rng: random.Random, counts: Counter[str]) -> None:
-    """Give one to three options any value: it runs, or one line says what is wrong."""
-    undisturbed(folder, "plain")
-    stem = "pong_whole_plain"
+    """Give one to three options arbitrary values: it runs, or one line says what is wrong."""
+    reference(folder, "plain")
+    stem = "pong_reference_plain"
     name, base = rng.choice([
         ("train", ["train", "roms/pong.bin", "fuzz", *RUN, *BRIEF, "--overwrite"]),
         ("train", ["train", "CartPole-v1", "fuzz", *BRIEF, "--overwrite"]),
@@ -440,16 +442,16 @@ def fuzz_options(folder: Path, rng: random.Random, counts: Counter[str]) -> None
         for option in rng.sample(sorted(set(options) - {"-h"}), rng.choice([1, 1, 2, 3]))
         for word in [option, rng.choice(VALUES)][: rng.choice([1, 2, 2, 2, 2])]
     ]
-    status = answer(folder, [*base, *drawn], "")
+    status = run_process(folder, [*base, *drawn], "")
     counts[f"options: status {status}"] += 1
 
 
 def main() -> int:
-    """Do turns until the time is over; print counts."""
+    """Run rounds until the time is up; print counts."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--minutes", type=float, default=1)
-    parser.add_argument("--seed", type=int, default=None, help="of all that is drawn")
-    parser.add_argument("--folder", type=Path, help="where to work; it stays")
+    parser.add_argument("--seed", type=int, default=None, help="of everything drawn")
+    parser.add_argument("--folder", type=Path, help="where to work; it is kept")
     args = parser.parse_args()
     seed = random.randrange(2**31) if args.seed is None else args.seed
     rng, counts = random.Random(seed), Counter[str]()

@@ -1,4 +1,4 @@
-"""Acceleration: whatever makes an update faster, it computes the same."""
+"""Acceleration: a faster update computes the same result."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CPU = torch.device("cpu")
 
 
 class Actions(Callback):
-    """Writes down which actions were chosen."""
+    """Records the chosen actions."""
 
     def __init__(self):
         self.chosen = []
@@ -51,7 +51,7 @@ def make_run(updates=0, **options):
 
 
 def train(steps, updates=0, **options):
-    """Return the actions chosen in a training of Breakout, and the weights after it."""
+    """Train on Breakout; return the chosen actions and the final weights."""
     with make_run(updates, **options) as run:
         run.agent.callbacks.append(actions := Actions())
         run.agent.play_random(200)
@@ -59,13 +59,13 @@ def train(steps, updates=0, **options):
         return actions.chosen, {n: w.cpu().clone() for n, w in run.network.weights().items()}
 
 
-def steps_of(optimizer, params):
-    """Take steps with the same gradients each time; return the parameters."""
+def apply_steps(optimizer, params):
+    """Take 20 steps with fixed gradients; return the parameters."""
     generator = torch.Generator().manual_seed(5)
     for count in range(20):
         for param in params:
             param.grad = torch.randn(param.shape, generator=generator)
-        lr = 1e-3 * (count + 1)  # as a schedule would move it
+        lr = 1e-3 * (count + 1)  # as a schedule would set it
         for group in optimizer.param_groups:
             if isinstance(group["lr"], torch.Tensor):
                 group["lr"].fill_(lr)
@@ -76,8 +76,8 @@ def steps_of(optimizer, params):
 
 
 @pytest.mark.parametrize("centered", [True, False])
-def test_the_compiled_optimiser_takes_the_same_steps(centered, caplog):
-    """To the rounding of float32: compiled code may fuse a product and a sum."""
+def test_compiled_optimiser_takes_the_same_steps(centered, caplog):
+    """Up to float32 rounding: compiled code may fuse a multiplication and an addition."""
     pytest.importorskip("torch._inductor")
     results = []
     for compiled in (False, True):
@@ -85,7 +85,7 @@ def test_the_compiled_optimiser_takes_the_same_steps(centered, caplog):
         params = [torch.randn(shape, requires_grad=True) for shape in ((33, 7), (5,), (3, 4, 2, 2))]
         optimizer = RMSProp(params, 1e-3, 0.95, 0.01, centered, compiled)
         with caplog.at_level(logging.INFO):
-            results.append(steps_of(optimizer, params))
+            results.append(apply_steps(optimizer, params))
         if "uncompiled" in caplog.text:
             pytest.skip(caplog.text)
         assert ("compiled" in caplog.text) == compiled
@@ -100,7 +100,7 @@ def test_the_compiled_optimiser_takes_the_same_steps(centered, caplog):
         (NotImplementedError(), True, "NotImplementedError"),
     ],
 )
-def test_without_a_compiler_the_plain_optimiser_runs(monkeypatch, caplog, error, at_once, line):
+def test_optimiser_runs_uncompiled_without_a_compiler(monkeypatch, caplog, error, at_once, line):
     def broken(*args, **kwargs):
         raise error
 
@@ -110,12 +110,12 @@ def test_without_a_compiler_the_plain_optimiser_runs(monkeypatch, caplog, error,
         torch.manual_seed(3)
         params = [torch.randn(4, requires_grad=True)]
         with caplog.at_level(logging.INFO):
-            results.append(steps_of(RMSProp(params, 1e-3, 0.95, 0.01, True, compiled), params))
+            results.append(apply_steps(RMSProp(params, 1e-3, 0.95, 0.01, True, compiled), params))
     assert caplog.messages == [f"the optimiser runs uncompiled: {line}"]
     assert torch.equal(*(params[0] for params in results))
 
 
-def test_only_a_long_run_is_worth_compiling():
+def test_only_long_runs_are_compiled():
     assert not is_worthwhile(CPU, acceleration.LEAST_UPDATES - 1)
     assert is_worthwhile(CPU, acceleration.LEAST_UPDATES)
     assert is_worthwhile(torch.device("cuda"), 1)
@@ -128,8 +128,8 @@ def test_only_a_long_run_is_worth_compiling():
         assert not isinstance(run.network.optimizer.update, acceleration.Compiled)
 
 
-def test_what_underflows_is_zero_in_every_thread():
-    """Many of Adam's moments may be denormal: those of units that no longer fire."""
+def test_denormals_are_flushed_to_zero_in_every_thread():
+    """Adam's moments of units that no longer fire may be denormal."""
     script = (
         "import torch\n"
         "from simple_dqn.commands.build import build\n"
@@ -142,7 +142,7 @@ def test_what_underflows_is_zero_in_every_thread():
     assert (found.stdout, found.stderr) == ("0\n", "")
 
 
-def test_a_thousand_steps_accelerated_choose_the_actions_of_the_plain_path(caplog):
+def test_accelerated_training_chooses_the_same_actions(caplog):
     smaller = {"filters": 16, "hidden_units": 128}
     plain, plain_weights = train(1000, **smaller)
     with caplog.at_level(logging.INFO):
@@ -156,11 +156,11 @@ def test_a_thousand_steps_accelerated_choose_the_actions_of_the_plain_path(caplo
         torch.testing.assert_close(fast_weights[name], weights, rtol=1e-3, atol=1e-4)
 
 
-# --- screens on a device: any device will do for these -------------------------------------------
+# --- screens on a device: here the CPU ------------------------------------------------------------
 
 
 def make_memories(num_envs, slots, prioritized):
-    """Return two memories that draw alike, one with its screens on a device."""
+    """Return two memories with equal generators, the second with its screens on a device."""
     plain = PrioritizedReplayMemory if prioritized else ReplayMemory
     on_device = DevicePrioritizedReplayMemory if prioritized else DeviceReplayMemory
     more = {"exponent": 0.6} if prioritized else {}
@@ -175,7 +175,7 @@ def make_memories(num_envs, slots, prioritized):
 
 
 @pytest.mark.parametrize("prioritized", [False, True])
-def test_screens_on_a_device_make_the_states_that_an_array_makes(prioritized):
+def test_device_memory_samples_the_same_batches(prioritized):
     plain, device = make_memories(3, 20, prioritized)
     rng = np.random.default_rng(0)
 
@@ -185,7 +185,7 @@ def test_screens_on_a_device_make_the_states_that_an_array_makes(prioritized):
     first = screens(3)
     for memory in (plain, device):
         memory.restart(None, first)
-    for _ in range(50):  # round the ring, with ends in all lanes
+    for _ in range(50):  # wraps around, with episode ends in every lane
         actions, observations = rng.integers(4, size=3), screens(3)
         ends, next_observations = rng.random(3) < 0.3, screens(3)
         for memory in (plain, device):
@@ -211,18 +211,18 @@ def test_screens_on_a_device_make_the_states_that_an_array_makes(prioritized):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_training_from_screens_on_a_device_is_the_same_training(monkeypatch):
+def test_training_with_a_device_memory_is_identical(monkeypatch):
     options = {"num_envs": 2, "filters": 4, "hidden_units": 16}
     actions, weights = train(100, **options)
     monkeypatch.setattr("simple_dqn.commands.build.fits_on_device", lambda *_: True)
     with make_run(**options) as run:
         assert isinstance(run.agent.memory, DeviceReplayMemory)
-    own_actions, own_weights = train(100, **options)
-    assert own_actions == actions
-    assert all(torch.equal(own_weights[n], w) for n, w in weights.items())
+    device_actions, device_weights = train(100, **options)
+    assert device_actions == actions
+    assert all(torch.equal(device_weights[n], w) for n, w in weights.items())
 
 
-def test_a_replay_memory_on_a_cpu_is_an_ordinary_one():
+def test_cpu_uses_the_ordinary_replay_memory():
     assert not fits_on_device(10, (2, 2), CPU)
 
 
@@ -232,7 +232,7 @@ def test_a_replay_memory_on_a_cpu_is_an_ordinary_one():
 @pytest.mark.parametrize(
     ("optimizer", "noisy", "line"), [("adam", True, "noisy layers"), ("sgd", False, "optimiser")]
 )
-def test_what_cannot_be_captured_runs_plain(optimizer, noisy, line, caplog):
+def test_unsupported_updates_are_not_captured(optimizer, noisy, line, caplog):
     with caplog.at_level(logging.INFO):
         assert not can_be_captured(optimizer, noisy)
     assert line in caplog.text
@@ -241,7 +241,7 @@ def test_what_cannot_be_captured_runs_plain(optimizer, noisy, line, caplog):
 
 
 class FakeGraph:
-    """What a CUDA graph does, by calling: it reads and writes the same tensors each time."""
+    """Imitates a CUDA graph: every replay reads and writes the same tensors."""
 
     def __init__(self, graph, fails):
         self.graph, self.fails, self.replays = graph, fails, 0
@@ -257,11 +257,11 @@ class FakeGraph:
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_a_graph_does_each_update_once_whether_it_can_be_captured_or_not(monkeypatch, fails):
+def test_graph_applies_each_update_exactly_once(monkeypatch, fails):
     done = []
     graph = CudaGraph(lambda *batch: done.append(batch[0].clone()) or batch[0] * 2)
     fake = FakeGraph(graph, fails)
-    monkeypatch.setattr(graph, "_beside", lambda: graph.update(*graph.inputs))
+    monkeypatch.setattr(graph, "_warm_up", lambda: graph.update(*graph.inputs))
     monkeypatch.setattr(graph, "_capture", fake.capture)
     for number in range(10):
         batch = torch.full((3,), float(number)), torch.zeros(3, 2)
@@ -273,7 +273,7 @@ def test_a_graph_does_each_update_once_whether_it_can_be_captured_or_not(monkeyp
 @pytest.mark.gpu
 @pytest.mark.parametrize("optimizer", ["rmsprop", "adam"])
 @pytest.mark.parametrize("double_q", [False, True])
-def test_a_graph_learns_what_eager_updates_learn(optimizer, double_q):
+def test_graph_updates_match_eager_updates(optimizer, double_q):
     eager, graphed = (
         make("cuda", optimizer=optimizer, double_q=double_q, captured=captured)
         for captured in (False, True)
@@ -293,7 +293,7 @@ def test_a_graph_learns_what_eager_updates_learn(optimizer, double_q):
 
 
 @pytest.mark.gpu
-def test_a_thousand_steps_on_a_gpu_choose_the_actions_of_the_plain_path():
+def test_accelerated_gpu_training_chooses_the_same_actions():
     plain, plain_weights = train(1000, backend="gpu", acceleration=False)
     fast, fast_weights = train(1000, updates=1, backend="gpu")
     assert fast == plain

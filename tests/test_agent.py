@@ -1,4 +1,4 @@
-"""Agent: the order of its calls, its counts, and that the memory holds what really happened."""
+"""Agent: the order of its calls, its counters, and the transitions it stores."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .conftest import TapeEnvironment
 
 
 class FakeNetwork:
-    """Always prefers action 2; writes down when it learns and when it copies its weights."""
+    """Always prefers action 2; records its updates and its target network copies."""
 
     def __init__(self):
         self.tape = []
@@ -79,8 +79,8 @@ def make(environment, **kwargs):
     return agent, memory, network, tape
 
 
-def test_the_memory_holds_what_happened():
-    """Observation = index: whatever is sampled must be two neighbouring steps of one episode."""
+def test_memory_stores_the_transitions_played():
+    """Observation = index: every sample must be two consecutive steps of one episode."""
     environment = TapeEnvironment(lengths=(5, 8))
     agent, memory, _, _ = make(environment)
     agent.play_random(200)
@@ -99,7 +99,7 @@ def test_the_memory_holds_what_happened():
         assert action == acted[episode * length + step - 1][lane]
 
 
-def test_restarts_follow_ends_and_every_phase_begins_with_new_games():
+def test_lanes_restart_after_episodes_and_in_every_phase():
     environment = TapeEnvironment(lengths=(2, 3))
     agent, memory, _, _ = make(environment)
     agent.play_random(8)
@@ -110,10 +110,10 @@ def test_restarts_follow_ends_and_every_phase_begins_with_new_games():
     held = memory.filled.copy()
     agent.test(steps=4)
     assert not environment.training
-    assert (memory.filled == held).all()  # a test leaves no trace in the memory
+    assert (memory.filled == held).all()  # a test phase stores nothing
 
 
-def test_updates_and_copies_come_at_their_counts():
+def test_update_and_target_copy_intervals():
     agent, _, network, tape = make(TapeEnvironment(lengths=(7,)))
     agent.train(30)
     assert network.tape == [
@@ -125,7 +125,7 @@ def test_updates_and_copies_come_at_their_counts():
 
 
 @pytest.mark.parametrize(("num_envs", "repeat"), [(1, 1), (2, 1), (3, 2), (8, 1), (12, 3)])
-def test_counts_are_in_steps_over_all_lanes(num_envs, repeat):
+def test_intervals_count_steps_over_all_lanes(num_envs, repeat):
     agent, _, network, tape = make(
         TapeEnvironment(lengths=(7,) * num_envs), batch_size=1, train_repeat=repeat
     )
@@ -137,7 +137,7 @@ def test_counts_are_in_steps_over_all_lanes(num_envs, repeat):
     assert len(copies) == min(12, 120 // num_envs)
 
 
-def test_exploration_falls_linearly_with_training_steps_only():
+def test_exploration_decays_linearly_in_training_steps_only():
     agent, _, _, tape = make(TapeEnvironment())
 
     def assign(rate):
@@ -155,7 +155,7 @@ def test_exploration_falls_linearly_with_training_steps_only():
     assert set(tape.rates) == {0.0}
 
 
-def test_greedy_and_random_actions_come_in_their_shares():
+def test_share_of_greedy_and_random_actions():
     environment = TapeEnvironment(lengths=(9, 9, 9, 9))
     agent, _, network, _ = make(environment, exploration_rate_test=0.3)
     agent.test(steps=8000)
@@ -163,12 +163,12 @@ def test_greedy_and_random_actions_come_in_their_shares():
     for lane in range(4):
         share = (actions[:, lane] == 2).mean()
         assert share == pytest.approx(0.7 + 0.3 / 3, abs=0.05)
-    # One coin a lane: that all four explore at once is rare, .3⁴.
+    # Each lane explores independently: all four at once with probability .3⁴.
     assert len(network.predicted) == pytest.approx(2000 * (1 - 0.3**4), rel=0.02)
     assert all(len(states) == 4 for states in network.predicted)
 
 
-def test_the_network_sees_the_current_states():
+def test_network_sees_the_current_states():
     agent, _, network, _ = make(TapeEnvironment(lengths=(3,)))
     agent.test(steps=5)
     assert [s[0].tolist() for s in network.predicted] == [
@@ -176,18 +176,18 @@ def test_the_network_sees_the_current_states():
     ]  # fmt: skip
 
 
-class Row(TapeEnvironment):
-    """Games with given lengths and scores, dealt out in the order in which they begin."""
+class ScriptedGames(TapeEnvironment):
+    """Games of given lengths and scores, assigned in the order in which they start."""
 
     def __init__(self, games, num_envs):
         super().__init__(lengths=(1,) * num_envs)
         self.lengths, self.scores = np.ones(num_envs, int), np.zeros(num_envs)
-        self.games, self.begun = games, 0
+        self.games, self.started = games, 0
 
     def restart(self, lanes=None):
         for lane in range(self.num_envs) if lanes is None else lanes:
-            self.lengths[lane], self.scores[lane] = self.games[self.begun]
-            self.begun += 1
+            self.lengths[lane], self.scores[lane] = self.games[self.started]
+            self.started += 1
         return super().restart(lanes)
 
     def act(self, actions):
@@ -200,14 +200,14 @@ GAMES = st.lists(st.tuples(st.integers(1, 30), st.integers(-9, 9)), min_size=40,
 
 @settings(deadline=None)
 @given(games=GAMES, num_envs=st.integers(1, 7), steps=st.integers(0, 30))
-def test_tests_in_lanes_count_the_games_that_one_after_another_would(games, num_envs, steps):
-    """For any lengths, whatever they have to do with the scores, and any number of lanes."""
+def test_testing_in_lanes_counts_the_games_of_sequential_play(games, num_envs, steps):
+    """For any lengths, however they correlate with the scores, and any number of lanes."""
     played, expected = 0, []
     for length, score in games:
         played += length
         expected += [score] if played <= steps else []
 
-    agent, _, _, tape = make(Row(games, num_envs))
+    agent, _, _, tape = make(ScriptedGames(games, num_envs))
     agent.callbacks.append(statistics := Statistics(10))
     agent.test(steps=steps)
     assert statistics.game_rewards == expected
@@ -219,24 +219,24 @@ def test_tests_in_lanes_count_the_games_that_one_after_another_would(games, num_
 
 @settings(deadline=None)
 @given(games=GAMES, num_envs=st.integers(1, 7), count=st.integers(1, 20))
-def test_of_whole_games_the_first_to_begin_count(games, num_envs, count):
-    agent, _, _, tape = make(Row(games, num_envs))
+def test_testing_n_games_counts_the_first_n_started(games, num_envs, count):
+    agent, _, _, tape = make(ScriptedGames(games, num_envs))
     agent.callbacks.append(statistics := Statistics(10))
     agent.test(games=count)
     assert sorted(statistics.game_rewards) == sorted(score for _, score in games[:count])
     assert tape.events == [f"start test 0 {count}", "end"]
 
 
-def test_tests_have_games_of_their_own():
+def test_testing_uses_separate_games():
     training, testing = TapeEnvironment(lengths=(3,)), TapeEnvironment(lengths=(2, 2))
     agent, memory, _, _ = make(training, testing=(testing, StateBuffer(2, 2, (), np.int64)))
-    assert [environment for environment, _ in agent.all_games] == [training, testing]
+    assert [environment for environment, _ in agent.all_lanes] == [training, testing]
     agent.train(4)
     done = len(training.tape)
     agent.test(steps=6)
     assert len(training.tape) == done
     assert not testing.training
-    # 2 + 2 + 2 steps, end to end: the second game of a lane stands before that of the other
+    # 2 + 2 + 2 steps, end to end: one lane's second game precedes the other lane's
     assert sum(what == "act" for what, _ in testing.tape) == 4
     agent.train(4)
     assert len(training.tape) > done
@@ -245,13 +245,13 @@ def test_tests_have_games_of_their_own():
     assert not training.training
 
 
-def test_without_target_network_nothing_is_copied():
+def test_no_copies_without_a_target_network():
     agent, _, network, _ = make(TapeEnvironment(), target_steps=0)
     agent.train(50)
     assert {what for what, _ in network.tape} == {"train"}
 
 
-def test_after_a_resume_the_memory_is_filled_with_the_current_policy():
+def test_resume_refills_the_memory_with_the_current_policy():
     agent, memory, network, tape = make(TapeEnvironment())
     agent.exploration_rate_train = 0.25
     agent.play_random(30, refill=True)
@@ -261,29 +261,29 @@ def test_after_a_resume_the_memory_is_filled_with_the_current_policy():
     assert agent.total_train_steps == 0
 
 
-def test_learning_waits_for_a_whole_history_where_others_are_rejected():
+def test_learning_waits_for_a_full_history_if_padding_is_rejected():
     agent, memory, network, _ = make(TapeEnvironment(lengths=(9,)))
-    memory.reject_padded = True  # with 2 screens a state, from the second transition on
+    memory.reject_padded = True  # with 2 screens per state: from the second transition on
     agent.train_frequency = 1
     agent.train(4)
     assert [step for what, step in network.tape if what == "train"] == [2, 3, 4]
 
 
-def test_the_last_step_can_be_learnt_before_its_episode_is_left():
-    """A memory of two screens holds one transition: always the newest, also at an episode's end."""
+def test_last_step_can_be_sampled_before_the_next_episode():
+    """A memory of two screens holds one transition, the newest, even at an episode's end."""
     agent, memory, network, _ = make(TapeEnvironment(lengths=(3,)), size=3, batch_size=1)
     agent.train_frequency = 1
     learnt = []
     train = network.train
     network.train = lambda batch: learnt.append(batch.poststates[0, -1]) or train(batch)
-    memory.slots = 2  # of the three: with histories of one screen
+    memory.slots = 2  # of the three, with a history of one screen
     memory.history_length = 1
     agent.train(7)
     assert learnt == [1, 2, 3, 1001, 1002, 1003, 2001]
     assert [s for what, s in network.tape if what == "train"] == [1, 2, 3, 4, 5, 6, 7]
 
 
-def test_what_is_played_with_a_memory_is_remembered_and_a_lost_life_is_a_terminal():
+def test_play_with_a_memory_stores_life_losses_as_terminals():
     environment = TapeEnvironment(lengths=(3,), lives=2)
     agent, memory, network, tape = make(environment)
     agent.play(2)
@@ -292,14 +292,14 @@ def test_what_is_played_with_a_memory_is_remembered_and_a_lost_life_is_a_termina
         True
     ]
     assert memory.count == 12
-    assert memory.terminals[0].sum() == 4  # lost lives are terminals
+    assert memory.terminals[0].sum() == 4  # life losses are terminals
     assert network.tape == []
     agent.memory = None
     agent.play(1)
     assert (environment.training, environment.remembered) == (False, False)
 
 
-def test_offline_nobody_acts_but_all_else_comes_at_its_counts():
+def test_offline_training_does_not_act_but_keeps_all_intervals():
     environment = TapeEnvironment(lengths=(7,))
     agent, memory, network, tape = make(environment)
     agent.play_random(20)

@@ -1,4 +1,4 @@
-"""The smallest DQN is the table: Q-learning as the first papers had it, out of the same classes."""
+"""The smallest DQN is a table: classic Q-learning, built from the same classes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from simple_dqn.options.resolve import resolve
 from tests.test_end_to_end import rows
 
 
-class Diary(Callback):
-    """Writes down each step as (s, a, r, s', terminal)."""
+class Recorder(Callback):
+    """Records each step as (s, a, r, s', terminal)."""
 
     def __init__(self):
         self.steps = []
@@ -26,21 +26,21 @@ class Diary(Callback):
         self.steps.append((self.state, self.action, step.rewards[0], poststate, step.terminals[0]))
 
 
-def test_the_tabular_preset_learns_what_a_table_learns():
+def test_tabular_preset_matches_tabular_q_learning():
     config = resolve({"preset": "tabular", "environment": "gym", "random_seed": 1})
     with build(config, "CliffWalking-v1", None) as run:
         (weights,) = run.network.network.parameters()
         q = weights.detach().numpy().T.astype(np.float64)  # [states, actions]
-        diary = Diary()
-        run.agent.callbacks.append(diary)
+        recorder = Recorder()
+        run.agent.callbacks.append(recorder)
         run.agent.train(1500)
-        for s, a, r, poststate, terminal in diary.steps:
+        for s, a, r, poststate, terminal in recorder.steps:
             q[s, a] += 0.5 * (r + (0 if terminal else q[poststate].max()) - q[s, a])
-        assert sum(terminal for *_, terminal in diary.steps) > 5
+        assert sum(terminal for *_, terminal in recorder.steps) > 5
         assert pytest.approx(q, rel=1e-4, abs=1e-4) == weights.detach().numpy().T
 
 
-def test_cliff_walking_is_learnt_to_the_optimum(in_tmp):
+def test_cliff_walking_reaches_the_optimum(in_tmp):
     """13 steps of -1 along the cliff's edge: Sutton and Barto 2018, example 6.6."""
     options = ["--random_seed", "1", "--epochs", "2"]
     assert main(["train", "CliffWalking-v1", "--preset", "tabular", *options]) == 0

@@ -1,4 +1,4 @@
-"""docs/algorithm.md against the code: what it quotes is there, in the method that it names."""
+"""docs/algorithm.md against the code: every quote is in the method that it names."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def source(module: str, name: str) -> str:
     return inspect.getsource(attrgetter(name)(found))
 
 
-def plain(code: str) -> str:
+def normalized(code: str) -> str:
     return " ".join(code.split())
 
 
-def test_tables_quote_whole_lines_of_the_method_they_name() -> None:
+def test_tables_quote_lines_of_the_named_method() -> None:
     rows = re.findall(r"^\|(?! pseudo).* \| (.*) \| (.*) \|$", DOC, re.MULTILINE)
     assert len(rows) > 25
     for code, where in rows:
@@ -35,16 +35,16 @@ def test_tables_quote_whole_lines_of_the_method_they_name() -> None:
         assert set(quoted) <= lines, quoted
 
 
-def test_blocks_quote_the_method_named_before_them() -> None:
+def test_code_blocks_quote_the_named_method() -> None:
     blocks = list(re.finditer(r"```python\n(.*?)```", DOC, re.DOTALL))
     assert len(blocks) > 8
     for block in blocks:
         place = re.findall(PLACE, DOC[: block.start()])[-1]
         for piece in re.split(r"^\s*\.\.\.\n", block[1], flags=re.MULTILINE):
-            assert plain(piece) in plain(source(*place)), piece
+            assert normalized(piece) in normalized(source(*place)), piece
 
 
-def test_options_presets_and_tests_that_it_names_exist() -> None:
+def test_named_options_presets_and_tests_exist() -> None:
     known = {f.name for _, f, _ in options()}
     assert set(re.findall(r"--(\w+)", DOC)) <= known
     assert set(re.findall(r"preset `?(\w+)", DOC)) <= PRESETS.keys()
@@ -53,9 +53,9 @@ def test_options_presets_and_tests_that_it_names_exist() -> None:
     assert set(re.findall(r"`(test_\w+)`", DOC)) <= set(re.findall(r"def (\w+)\(", tests))
 
 
-def test_the_options_of_the_table_are_those_of_the_preset() -> None:
+def test_tabular_options_match_the_preset() -> None:
     section = DOC[DOC.index("### Why this is the table") : DOC.index("### It learns")]
-    said = dict(re.findall(r"--(\w+) (\w+)", section))
-    assert len(said) > 8
-    for name, value in said.items():
+    documented = dict(re.findall(r"--(\w+) (\w+)", section))
+    assert len(documented) > 8
+    for name, value in documented.items():
         assert f"{PRESETS['tabular'][name]}".removesuffix(".0") == value, name

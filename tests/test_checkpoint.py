@@ -1,4 +1,4 @@
-"""Checkpoints: a run that goes on from one is the run that was never interrupted."""
+"""Checkpoints: a resumed run is identical to an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def start(name, variant):
 
 
 class Copies(Callback):
-    """Keeps the state of a run at some rounds."""
+    """Copies the state of a run at the given rounds."""
 
     def __init__(self, run, wanted):
         self.run, self.wanted, self.states, self.total = run, wanted, {}, 0
@@ -79,7 +79,7 @@ def state_of(run):
 
 
 class Loaded:
-    """A checkpoint whose slots are in the memory already."""
+    """A checkpoint whose slots are already in the memory."""
 
     path = "test"
 
@@ -92,7 +92,7 @@ def restore(run, state):
 
 
 def play(run, phases):
-    """Play the phases from the one on that the agent stands in; return the rows."""
+    """Run the phases, the first from the agent's current step; return the rows."""
     rows = []
     run.statistics.on_row = (lambda row: rows.append(dict(row)),)
     for phase in phases:
@@ -106,7 +106,7 @@ def play(run, phases):
 
 
 def comparable(state):
-    """Return a state without its times, arrays as lists."""
+    """Return a state without its times, with arrays as lists."""
     if isinstance(state, dict):
         return {k: comparable(v) for k, v in state.items() if not k.endswith("seconds")}
     if isinstance(state, list | tuple):
@@ -116,8 +116,8 @@ def comparable(state):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("name", SMALL)
-def test_a_run_goes_on_from_its_state(name, variant):
-    """In the middle of each phase; all that is kept at the end is the same."""
+def test_run_resumes_from_its_state(name, variant):
+    """From the middle of each phase; the state at the end is the same."""
     phases = ["random", "train", "test"]
     with start(name, variant) as run:
         lanes = run.config.environment.num_envs
@@ -127,7 +127,7 @@ def test_a_run_goes_on_from_its_state(name, variant):
         copies = Copies(run, moments)
         run.agent.callbacks.append(copies)
         rows = play(run, phases)
-        at_the_end = comparable(state_of(run))
+        final_state = comparable(state_of(run))
     assert len(copies.states) == len(moments)
     for state in copies.states.values():
         with start(name, variant) as other:
@@ -138,7 +138,7 @@ def test_a_run_goes_on_from_its_state(name, variant):
             restore(other, copy.deepcopy(state))
             left = phases[phases.index(state["agent"]["phase"]) :]
             others = play(other, left)
-            assert comparable(state_of(other)) == at_the_end
+            assert comparable(state_of(other)) == final_state
         for ours, theirs in zip(rows[-len(left) :], others, strict=True):
             times = ("total_time", "epoch_time", "steps_per_second")
             assert str({k: v for k, v in ours.items() if k not in times}) == str(
@@ -156,12 +156,12 @@ RUN = [
 ]  # fmt: skip
 
 
-class Died(BaseException):
-    """Nobody catches it: as SIGKILL, but that what was written stays to be seen."""
+class Killed(BaseException):
+    """Never caught, like SIGKILL, but it leaves the test running to inspect the files."""
 
 
-class DiesAt(Callback):
-    """Ends the process at a round, counted over the whole run."""
+class KillAt(Callback):
+    """Kills the run at a round, counted over the whole run."""
 
     def __init__(self, round_number):
         self.left = round_number
@@ -169,7 +169,7 @@ class DiesAt(Callback):
     def on_round_end(self, agent):
         self.left -= 1
         if not self.left:
-            raise Died
+            raise Killed
 
 
 def results(label):
@@ -182,34 +182,34 @@ def results(label):
 
 
 @pytest.mark.parametrize("more", [[], ["--num_envs", "4", "--prioritized"]], ids=["one", "lanes"])
-def test_a_run_that_dies_goes_on_to_the_same_results(in_tmp, monkeypatch, more):
-    """At random rounds, also before the first checkpoint of the resumed run."""
+def test_killed_run_resumes_to_the_same_results(in_tmp, monkeypatch, more):
+    """Killed at several rounds, even before the resumed run's first checkpoint."""
     assert main(["train", "pong", "whole", *RUN, *more]) == 0
-    made, deaths = epochs.run_epochs, iter([47, 3, 61, 1, 90, 37, 10**6])
+    run_epochs, kills = epochs.run_epochs, iter([47, 3, 61, 1, 90, 37, 10**6])
 
-    def mortal(run, *args):
-        run.agent.callbacks.insert(0, DiesAt(next(deaths)))
-        made(run, *args)
+    def killed(run, *args):
+        run.agent.callbacks.insert(0, KillAt(next(kills)))
+        run_epochs(run, *args)
 
-    monkeypatch.setattr(epochs, "run_epochs", mortal)
-    command = ["train", "pong", "mortal", *RUN, *more]
+    monkeypatch.setattr(epochs, "run_epochs", killed)
+    command = ["train", "pong", "killed", *RUN, *more]
     while True:
         try:
             assert main(command) == 0
             break
-        except Died:
-            command = ["resume", "pong_mortal"]
-    assert results("mortal") == results("whole")
-    files = os.listdir("snapshots/pong_mortal.checkpoint")
-    # 200 slots are still in few files, though there were some twenty checkpoints
+        except Killed:
+            command = ["resume", "pong_killed"]
+    assert results("killed") == results("whole")
+    files = os.listdir("snapshots/pong_killed.checkpoint")
+    # The 200 slots are in a few files, even after some twenty checkpoints.
     assert 2 <= len(files) <= 12
     assert not list(Path().rglob("*.lock"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_the_step_and_keeps_all(in_tmp, capsys, monkeypatch, number):
+def test_signal_finishes_the_step_and_loses_nothing(in_tmp, capsys, monkeypatch, number):
     assert main(["train", "pong", "whole", *RUN]) == 0
-    made = epochs.run_epochs
+    run_epochs = epochs.run_epochs
 
     class Signals(Callback):
         rounds = 0
@@ -221,7 +221,7 @@ def test_a_signal_ends_the_step_and_keeps_all(in_tmp, capsys, monkeypatch, numbe
 
     def signalled(run, *args):
         run.agent.callbacks.insert(0, Signals())
-        made(run, *args)
+        run_epochs(run, *args)
 
     monkeypatch.setattr(epochs, "run_epochs", signalled)
     assert main(["train", "pong", "left", *RUN, "--checkpoint_every", "60m"]) == 128 + number
@@ -233,8 +233,8 @@ def test_a_signal_ends_the_step_and_keeps_all(in_tmp, capsys, monkeypatch, numbe
     assert results("left") == results("whole")
 
 
-def test_the_replay_memory_is_written_piece_by_piece(tmp_path):
-    """Only what is new; nothing that is wholly overwritten; and it all comes back."""
+def test_replay_memory_is_written_incrementally(tmp_path):
+    """Only new slots are written, overwritten chunks are dropped, and everything is restored."""
     rng = np.random.default_rng(0)
 
     def memory():
@@ -260,7 +260,7 @@ def test_the_replay_memory_is_written_piece_by_piece(tmp_path):
         new = files.keys() - before.keys()
         assert len(new) == 1
         assert all(files[name] == before[name] for name in files.keys() - new)
-        assert len(files) <= 110  # of 300 slots, a few a time
+        assert len(files) <= 110  # of 300 slots, a few at a time
         before = files
 
         theirs, again = memory(), Checkpoint(checkpoint.folder)
@@ -276,8 +276,8 @@ def test_the_replay_memory_is_written_piece_by_piece(tmp_path):
         assert theirs.start_count == int(theirs.starts.sum()) == ours.start_count
 
 
-def saved(tmp_path):
-    """A memory with a few slots and its checkpoint."""
+def make_checkpoint(tmp_path):
+    """Return a small memory and its checkpoint."""
     memory = ReplayMemory(
         50, 1, 1, (4, 4), np.uint8, discount_rate=0.9, n_step=1, min_reward=-1, max_reward=1,
         history_padding="zero", rng=np.random.default_rng(1),
@@ -286,24 +286,24 @@ def saved(tmp_path):
     return memory, Checkpoint(tmp_path / "x.checkpoint")
 
 
-def play_on(memory, steps):
+def add_steps(memory, steps):
     one, none = np.ones((1, 4, 4), np.uint8), np.zeros(1, bool)
     for _ in range(steps):
         memory.add(np.zeros(1, int), np.zeros(1, np.float32), one, none)
 
 
-def test_a_checkpoint_whose_files_vanish_is_written_whole_again(tmp_path, caplog):
-    memory, checkpoint = saved(tmp_path)
+def test_checkpoint_with_missing_files_is_rewritten_in_full(tmp_path, caplog):
+    memory, checkpoint = make_checkpoint(tmp_path)
     for pattern in ("*", "replay_*"):
-        play_on(memory, 20)
+        add_steps(memory, 20)
         checkpoint.save({}, memory)
         for path in checkpoint.folder.glob(pattern):
             path.unlink()
-        play_on(memory, 3)
+        add_steps(memory, 3)
         caplog.clear()
         checkpoint.save(dict(memory=memory.state_dict()), memory)
-        assert "has lost files: writing all of it again" in caplog.text
-        theirs, again = saved(tmp_path)
+        assert "has lost files: writing it again from scratch" in caplog.text
+        theirs, again = make_checkpoint(tmp_path)
         state = again.load()
         again.load_slots(theirs, 1)
         theirs.load_state_dict(state["memory"])
@@ -311,8 +311,8 @@ def test_a_checkpoint_whose_files_vanish_is_written_whole_again(tmp_path, caplog
         np.testing.assert_array_equal(theirs.read(0, 0, 20).screens, memory.read(0, 0, 20).screens)
 
 
-def test_a_checkpoint_removes_nothing_but_its_own(tmp_path):
-    memory, checkpoint = saved(tmp_path)
+def test_checkpoint_removes_only_its_own_files(tmp_path):
+    memory, checkpoint = make_checkpoint(tmp_path)
     (checkpoint.folder / "folder").mkdir(parents=True)
     (checkpoint.folder / "mine.txt").write_text("precious")
     (checkpoint.folder / ".run.safetensors.77.tmp").write_text("of a crash")
@@ -328,18 +328,18 @@ def test_a_checkpoint_removes_nothing_but_its_own(tmp_path):
     assert not checkpoint.folder.exists()
 
 
-def test_a_run_that_went_on_from_a_snapshot_and_died_has_no_row_twice(in_tmp, monkeypatch):
+def test_killed_run_resumed_from_a_snapshot_has_no_duplicate_rows(in_tmp, monkeypatch):
     assert main(["train", "pong", "x", *RUN]) == 0
     shutil.rmtree("snapshots/pong_x.checkpoint")
-    made = epochs.run_epochs
+    run_epochs = epochs.run_epochs
 
-    def mortal(run, *args):
+    def killed(run, *args):
         rounds = run.config.run.random_steps + run.config.run.train_steps + 20  # in the test
-        run.agent.callbacks.insert(0, DiesAt(rounds))
-        made(run, *args)
+        run.agent.callbacks.insert(0, KillAt(rounds))
+        run_epochs(run, *args)
 
-    monkeypatch.setattr(epochs, "run_epochs", mortal)
-    with pytest.raises(Died):
+    monkeypatch.setattr(epochs, "run_epochs", killed)
+    with pytest.raises(Killed):
         main(["resume", "snapshots/pong_x_1.safetensors", "--checkpoint_every", "30"])
     monkeypatch.undo()
     os.chdir(in_tmp)
@@ -350,8 +350,8 @@ def test_a_run_that_went_on_from_a_snapshot_and_died_has_no_row_twice(in_tmp, mo
     ]  # fmt: skip
 
 
-def test_a_run_that_fails_at_its_last_row_can_be_gone_on_with(in_tmp, monkeypatch, capsys):
-    games = ["--test_frame_cap", "80"]  # of 20 steps: some end
+def test_run_that_fails_at_its_last_row_can_be_resumed(in_tmp, monkeypatch, capsys):
+    games = ["--test_frame_cap", "80"]  # of 20 steps, so that some games end
     assert main(["train", "pong", "whole", *RUN, *games]) == 0
     write = writers.CSVFile.__call__
 
@@ -375,7 +375,7 @@ def test_a_run_that_fails_at_its_last_row_can_be_gone_on_with(in_tmp, monkeypatc
     assert "nothing is left to do" in capsys.readouterr().err
 
 
-def test_what_a_run_was_given_goes_on_or_is_asked_for(in_tmp, capsys):
+def test_resume_keeps_options_or_asks_for_them_again(in_tmp, capsys):
     assert main(["train", "pong", "x", *RUN, "--epochs", "1", "--csv_file", "own.csv",
                  "--stop_at", "-100", "--test_frame_cap", "80"]) == 0  # fmt: skip
     assert main(["resume", "pong_x", "--epochs", "3"]) == 2
@@ -387,7 +387,7 @@ def test_what_a_run_was_given_goes_on_or_is_asked_for(in_tmp, capsys):
     assert not Path("results").exists()
 
 
-def test_a_copy_under_another_name_leaves_the_run_alone(in_tmp, capsys):
+def test_fork_under_another_name_leaves_the_run_unchanged(in_tmp, capsys):
     assert main(["train", "pong", "x", *RUN, "--epochs", "1"]) == 0
     folder = Path("snapshots/pong_x.checkpoint")
     before = {path: path.read_bytes() for path in [*folder.iterdir(), Path("results/pong_x.csv")]}
@@ -396,14 +396,14 @@ def test_a_copy_under_another_name_leaves_the_run_alone(in_tmp, capsys):
     assert before == {path: path.read_bytes() for path in before}
     assert set(before) == {*folder.iterdir(), Path("results/pong_x.csv")}
     assert main(["resume", "fork", "--epochs", "3"]) == 0
-    assert main(["resume", "pong_x", "--epochs", "2", *fork]) == 2  # now it is another run's
+    assert main(["resume", "pong_x", "--epochs", "2", *fork]) == 2  # now it belongs to another run
     assert "'results/fork.csv' exists" in capsys.readouterr().err
     same = ["--save_weights_prefix", str(folder.with_suffix("").resolve())]
     csv_file = ["--csv_file", "results/pong_x.csv"]
     assert main(["resume", "pong_x", "--epochs", "2", *same, *csv_file]) == 0
 
 
-def test_a_training_state_without_its_snapshot_is_passed_over(in_tmp, capsys):
+def test_training_state_without_a_snapshot_is_skipped(in_tmp, capsys):
     assert main(["train", "pong", "x", *RUN, "--no_checkpoint"]) == 0
     Path("snapshots/pong_x_2.safetensors").rename("elsewhere")  # killed between the two
     assert main(["resume", "pong_x"]) == 0
@@ -411,7 +411,7 @@ def test_a_training_state_without_its_snapshot_is_passed_over(in_tmp, capsys):
 
 
 class Counts(Callback):
-    """A callback of the user's with a state."""
+    """A custom callback with a state."""
 
     rounds = 0
 
@@ -428,42 +428,42 @@ class Counts(Callback):
         self.rounds = state["rounds"]
 
 
-def test_a_callback_of_the_users_goes_on(in_tmp):
-    own = ["--callback", f"{__name__}:Counts"]
-    assert main(["train", "pong", "x", *RUN, *own]) == 0
+def test_custom_callback_resumes(in_tmp):
+    custom = ["--callback", f"{__name__}:Counts"]
+    assert main(["train", "pong", "x", *RUN, *custom]) == 0
     whole = Path("rounds").read_text()
-    assert main(["train", "pong", "y", *RUN, *own, "--epochs", "1"]) == 0
+    assert main(["train", "pong", "y", *RUN, *custom, "--epochs", "1"]) == 0
     assert Path("rounds").read_text() != whole
-    assert main(["resume", "pong_y", *own, "--epochs", "2"]) == 0
+    assert main(["resume", "pong_y", *custom, "--epochs", "2"]) == 0
     assert Path("rounds").read_text() == whole
 
 
-def test_a_callback_of_the_users_hears_every_round_once(in_tmp, monkeypatch):
-    """Also of the one that a checkpoint in the middle of a phase is of."""
-    own = ["--callback", f"{__name__}:Counts"]
-    assert main(["train", "pong", "whole", *RUN, *own]) == 0
+def test_custom_callback_sees_every_round_once(in_tmp, monkeypatch):
+    """Including the round at which a checkpoint was written in the middle of a phase."""
+    custom = ["--callback", f"{__name__}:Counts"]
+    assert main(["train", "pong", "whole", *RUN, *custom]) == 0
     whole = Path("rounds").read_text()
-    made = epochs.run_epochs
+    run_epochs = epochs.run_epochs
 
-    def mortal(run, *args):
-        run.agent.callbacks.insert(0, DiesAt(130))
-        made(run, *args)
+    def killed(run, *args):
+        run.agent.callbacks.insert(0, KillAt(130))
+        run_epochs(run, *args)
 
-    monkeypatch.setattr(epochs, "run_epochs", mortal)
-    with pytest.raises(Died):
-        main(["train", "pong", "x", *RUN, *own])
+    monkeypatch.setattr(epochs, "run_epochs", killed)
+    with pytest.raises(Killed):
+        main(["train", "pong", "x", *RUN, *custom])
     monkeypatch.undo()
     os.chdir(in_tmp)
-    assert main(["resume", "pong_x", *own]) == 0
+    assert main(["resume", "pong_x", *custom]) == 0
     assert Path("rounds").read_text() == whole
 
 
-def test_a_full_disk_is_not_kept_full(tmp_path, monkeypatch):
-    memory, checkpoint = saved(tmp_path)
-    play_on(memory, 10)
+def test_failed_save_frees_its_disk_space(tmp_path, monkeypatch):
+    memory, checkpoint = make_checkpoint(tmp_path)
+    add_steps(memory, 10)
     checkpoint.save(dict(memory=memory.state_dict()), memory)
     before = {path: path.read_bytes() for path in checkpoint.folder.iterdir()}
-    play_on(memory, 20)
+    add_steps(memory, 20)
 
     def full(path, *args):
         if path == checkpoint.path:
@@ -476,8 +476,8 @@ def test_a_full_disk_is_not_kept_full(tmp_path, monkeypatch):
     assert before == {path: path.read_bytes() for path in checkpoint.folder.iterdir()}
 
 
-def test_a_last_snapshot_that_never_came_comes_at_the_next_start(in_tmp, capsys):
-    """Without tests the last checkpoint and the last row come before the last snapshot."""
+def test_missing_last_snapshot_is_written_on_resume(in_tmp, capsys):
+    """Without test phases the last checkpoint and row are written before the last snapshot."""
     assert main(["train", "pong", "x", *RUN, "--test_steps", "0"]) == 0
     path = Path("snapshots/pong_x_2.safetensors")
     expected = path.read_bytes()
@@ -488,7 +488,7 @@ def test_a_last_snapshot_that_never_came_comes_at_the_next_start(in_tmp, capsys)
     assert main(["resume", "pong_x"]) == 2
 
 
-def test_rows_that_are_gone_cost_no_best_snapshot(in_tmp, capsys):
+def test_missing_rows_do_not_lose_the_best_snapshot(in_tmp, capsys):
     games = ["--test_frame_cap", "80"]
     assert main(["train", "pong", "x", *RUN, *games]) == 0
     best = Path("snapshots/pong_x_best.safetensors")
@@ -496,8 +496,7 @@ def test_rows_that_are_gone_cost_no_best_snapshot(in_tmp, capsys):
     shutil.rmtree("results")
     assert main(["resume", "pong_x", "--epochs", "3"]) == 0
     assert (
-        "there is no results/pong_x.csv to continue: a new one begins here"
-        in capsys.readouterr().err
+        "there is no results/pong_x.csv to continue: starting a new one" in capsys.readouterr().err
     )
     assert best.with_name(f"{best.name}.bak").read_bytes() == before
 
@@ -509,7 +508,7 @@ def test_rows_that_are_gone_cost_no_best_snapshot(in_tmp, capsys):
         (["--load_experience", "a.experience"], "the checkpoint holds the whole replay memory"),
     ],
 )
-def test_what_a_checkpoint_cannot_take_in_is_refused(in_tmp, capsys, option, line):
+def test_options_that_conflict_with_the_checkpoint_are_refused(in_tmp, capsys, option, line):
     assert main(["train", "pong", "x", *RUN]) == 0
     rows = Path("results/pong_x.csv").read_bytes()
     assert main(["resume", "pong_x", *option]) == 2
@@ -517,7 +516,7 @@ def test_what_a_checkpoint_cannot_take_in_is_refused(in_tmp, capsys, option, lin
     assert Path("results/pong_x.csv").read_bytes() == rows
 
 
-def test_a_score_that_was_reached_can_be_raised(in_tmp, capsys):
+def test_reached_stop_at_can_be_raised(in_tmp, capsys):
     games = ["--test_frame_cap", "80"]
     assert main(["train", "pong", "whole", *RUN, *games]) == 0
     assert main(["train", "pong", "x", *RUN, *games, "--stop_at", "-100"]) == 0
@@ -527,7 +526,7 @@ def test_a_score_that_was_reached_can_be_raised(in_tmp, capsys):
     assert results("x") == results("whole")
 
 
-def test_a_strangers_checkpoint_names_no_code_and_no_file(in_tmp, capsys):
+def test_third_party_checkpoint_cannot_name_code_or_files(in_tmp, capsys):
     assert main(["train", "pong", "x", *RUN, "--epochs", "1"]) == 0
     Path("precious").write_text("precious")
     checkpoint = Checkpoint(Path("snapshots/pong_x.checkpoint"))
@@ -574,7 +573,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("what", ["run", "replay"])
-def test_a_damaged_checkpoint_says_what_is_left_and_that_goes_on(in_tmp, capsys, what):
+def test_damaged_checkpoint_names_a_fallback_that_resumes(in_tmp, capsys, what):
     assert main(["train", "pong", "x", *RUN, "--epochs", "1"]) == 0
     folder = Path("snapshots/pong_x.checkpoint")
     file = next(folder.glob(f"{what}*"))
@@ -593,7 +592,7 @@ def test_a_damaged_checkpoint_says_what_is_left_and_that_goes_on(in_tmp, capsys,
     assert main(["resume", "pong_x", "--epochs", "2"]) == 0
 
 
-def test_a_damaged_checkpoint_without_a_snapshot_is_begun_anew(in_tmp, capsys):
+def test_damaged_checkpoint_without_a_snapshot_suggests_a_restart(in_tmp, capsys):
     assert main(["train", "pong", "x", *RUN, "--epochs", "1"]) == 0
     Path("snapshots/pong_x.checkpoint/run.safetensors").write_bytes(b"")
     Path("snapshots/pong_x_1.safetensors").unlink()
@@ -605,8 +604,8 @@ def test_a_damaged_checkpoint_without_a_snapshot_is_begun_anew(in_tmp, capsys):
 
 
 @pytest.mark.parametrize("case", HOSTILE)
-def test_a_checkpoint_that_was_tampered_with_is_refused(in_tmp, capsys, case):
-    """Its checksum is right: anybody can compute it."""
+def test_tampered_checkpoint_is_refused(in_tmp, capsys, case):
+    """Its checksum is valid: anyone can compute one."""
     part, name, value = HOSTILE[case]
     command = ["train", "pong", "x", *RUN, "--epochs", "1"]
     assert main(command) == 0
@@ -622,9 +621,9 @@ def test_a_checkpoint_that_was_tampered_with_is_refused(in_tmp, capsys, case):
     assert "pong_x.checkpoint" in line
 
 
-def test_a_second_run_of_the_same_name_is_refused_while_the_first_goes_on(in_tmp, capsys):
+def test_second_run_of_the_same_name_is_refused(in_tmp, capsys):
     Path("snapshots").mkdir()
-    Path("snapshots/pong_x.lock").write_text("123")  # of a process that died: no lock is on it
+    Path("snapshots/pong_x.lock").write_text("123")  # of a dead process: it holds no lock
     script = "import sys; from simple_dqn.main import main; sys.exit(main(sys.argv[1:]))"
     with subprocess.Popen(
         [sys.executable, "-c", script, "train", "pong", "x", *RUN, "--epochs", "99999"],
@@ -641,12 +640,12 @@ def test_a_second_run_of_the_same_name_is_refused_while_the_first_goes_on(in_tmp
     assert main(["train", "pong", "x", *RUN, "--overwrite"]) == 0
 
 
-def test_no_checkpoint_leaves_none(in_tmp):
+def test_no_checkpoint_writes_none(in_tmp):
     assert main(["train", "pong", *RUN, "--no_checkpoint", "--epochs", "1"]) == 0
     assert not Path("snapshots/pong.checkpoint").exists()
 
 
 @pytest.mark.parametrize("text", ["0", "10x", "-1", "1.5", "m", "", "1e3", "٣m"])
-def test_intervals_that_are_none(in_tmp, capsys, text):
+def test_invalid_checkpoint_intervals(in_tmp, capsys, text):
     assert main(["train", "pong", f"--checkpoint_every={text}"]) == 2
     assert "--checkpoint_every must be minutes as 10m" in capsys.readouterr().err

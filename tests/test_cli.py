@@ -9,10 +9,11 @@ import pytest
 from simple_dqn.errors import UsageError
 from simple_dqn.main import main
 from simple_dqn.options.definitions import options
+from simple_dqn.options.option import number_text, short_text
 from simple_dqn.options.parser import COMMANDS, parse, top_level_help
 
 
-def test_only_what_was_given_is_returned():
+def test_parse_returns_only_given_options():
     positionals, given = parse(
         "train", ["pong", "--learning-rate", "0.5", "mine", "--batch_norm", "--num_envs=4"]
     )
@@ -22,12 +23,12 @@ def test_only_what_was_given_is_returned():
 
 
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("no", False), ("FALSE", False)])
-def test_truth_values(text, value):
+def test_boolean_values(text, value):
     assert parse("train", ["pong", "--color_averaging", text])[1] == {"color_averaging": value}
     assert parse("train", [f"--color_averaging={text}", "pong"])[1] == {"color_averaging": value}
 
 
-def test_flags_may_stand_before_positionals_and_numbers_may_be_negative():
+def test_flags_before_positionals_and_negative_numbers():
     positionals, given = parse("train", ["--overwrite", "pong", "--batch_norm", "mine"])
     assert positionals == {"game": "pong", "label": "mine"}
     assert given == {"overwrite": True, "batch_norm": True}
@@ -59,7 +60,7 @@ def test_errors_are_one_line(arguments, message, capsys):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_names_every_option_of_the_command(command, capsys):
+def test_help_lists_every_option_of_the_command(command, capsys):
     with pytest.raises(SystemExit) as end:
         main([command, "--help"])
     assert end.value.code == 0
@@ -72,7 +73,7 @@ def test_help_names_every_option_of_the_command(command, capsys):
     assert not re.search(r"\de\+", text), "a whole number is shown in full"
 
 
-def test_defaults_in_the_help_of_a_command(capsys):
+def test_help_shows_defaults(capsys):
     def shown(command, option):
         with pytest.raises(SystemExit):
             main([command, "--help"])
@@ -102,8 +103,8 @@ def test_top_level(capsys):
     assert "there is no command 'trian'" in capsys.readouterr().err
 
 
-def test_help_waits_for_no_heavy_package():
-    """What makes --help quick: a subprocess, because other tests have imported everything."""
+def test_help_imports_no_heavy_package():
+    """This keeps --help fast. In a subprocess, because other tests have imported everything."""
     code = (
         "import sys; from simple_dqn.main import main\n"
         "try: main(['train', '--help'])\n"
@@ -117,10 +118,61 @@ def test_help_waits_for_no_heavy_package():
     assert result.stdout.splitlines()[-1] == "[]"
 
 
-def test_several_files_at_once_or_one_after_the_other():
+def test_repeated_and_multiple_file_arguments():
     positionals, given = parse("train", ["pong", "x", "--load_experience", "a", "b"])
     assert (positionals["label"], given) == ("x", {"load_experience": ["a", "b"]})
     _, given = parse(
         "train", ["--load_experience", "a", "--load-experience=b", "--epochs=1", "pong"]
     )
     assert given == {"load_experience": ["a", "b"], "epochs": 1}
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (2147483647, "2147483647"), (1234567.0, "1234567"), (-999999999, "-999999999"), (0, "0"),
+        (1e15, "1000000000000000"), (2.0**53, "9007199254740992"), (0.00025, "0.00025"),
+        (100000.5, "100000.5"),
+    ],
+)  # fmt: skip
+def test_whole_numbers_are_printed_in_full(number, text):
+    assert number_text(number) == text
+    assert short_text(number) == text
+
+
+def test_measured_numbers_are_rounded_but_not_before_the_point():
+    assert short_text(413.2199999997) == "413.22"
+    assert short_text(1234567.25) == "1234567.2"
+    assert short_text(-1234567.5, 4) == "-1234567.5"
+    assert short_text(0.037291, 4) == "0.03729"
+    assert short_text(98765.4321, 4) == "98765.4"
+    assert [short_text(float(x)) for x in ("nan", "inf", "-inf")] == ["nan", "inf", "-inf"]
+
+
+def test_closed_and_full_streams(in_tmp):
+    """What a shell's 2>&-, >/dev/full and a reader that has gone do to a command."""
+    program = f"{sys.executable} -m simple_dqn"
+    small = "--random_steps 60 --train_steps 40 --test_steps 60 --epochs 1 --replay_size 1000"
+    train = f"{program} train CartPole-v1 {small} --random_seed 1"
+    expected = None
+    for number, closed in enumerate(("2>&1", "2>&-", "<&- >&- 2>&-", "2</dev/null", "2>/dev/full")):
+        command = train.replace("CartPole-v1", f"CartPole-v1 x{number}") + f" {closed}"
+        assert subprocess.run(["bash", "-c", command], capture_output=True).returncode == 0, closed
+        with open(f"results/CartPole-v1_x{number}.csv") as file:
+            text = [line.split(",")[:13] for line in file]
+        expected = expected or text
+        assert text == expected, closed
+    weights = "snapshots/CartPole-v1_x0_1.safetensors"
+    for command, status, error in (
+        (f"{program} test {weights} --test_steps 60 >/dev/full", 2, "No space left on device"),
+        (f"{program} --version >/dev/full", 2, "No space left on device"),
+        (f"{program} test {weights} --test_steps 60 >&-", 0, ""),
+        (f"{program} nonsense 2>&-", 2, ""),
+        (f"{program} nonsense 2>/dev/full", 2, ""),
+        (f"{program} --help | true; exit ${{PIPESTATUS[0]}}", None, ""),
+    ):
+        found = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+        assert found.returncode in ((0, 141) if status is None else (status,)), command
+        assert error in found.stderr
+        assert "Traceback" not in found.stderr
+        assert "Exception" not in found.stderr

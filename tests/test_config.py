@@ -8,7 +8,7 @@ from simple_dqn.options.definitions import PLACES, Config, options, without_plac
 from simple_dqn.options.presets import PRESETS
 from simple_dqn.options.resolve import resolve
 
-# facts about the original simple_dqn: its options and defaults, where nature does not differ.
+# Options and defaults of the original simple_dqn that the nature preset shares.
 ORIGINAL = {
     "frame_skip": 4, "repeat_action_probability": 0, "minimal_action_set": True,
     "screen_width": 84, "screen_height": 84, "replay_size": 1_000_000, "history_length": 4,
@@ -28,14 +28,14 @@ ORIGINAL_NAMES = {
 
 
 @pytest.mark.parametrize("preset", ["nature", "simple_dqn"])
-def test_the_originals_options_and_defaults(preset):
+def test_options_and_defaults_of_the_original(preset):
     values = resolve({"preset": preset}).to_dict()
     assert {name: values[name] for name in ORIGINAL} == ORIGINAL
     assert values.keys() >= ORIGINAL_NAMES
     assert resolve({"preset": "simple_dqn"}).environment.color_averaging
 
 
-def test_every_option_has_a_meaning_and_counts_have_a_unit():
+def test_every_option_has_help_and_counts_have_units():
     for _, field, kind in options():
         meta = field.metadata
         assert meta["help"]
@@ -44,18 +44,18 @@ def test_every_option_has_a_meaning_and_counts_have_a_unit():
             assert meta["unit"], field.name
 
 
-def test_precedence_preset_then_base_then_given():
+def test_precedence_of_preset_base_and_given():
     assert resolve({}).network.conv1_padding == 1
     assert resolve({"preset": "simple_dqn"}).network.conv1_padding == 0
     assert resolve({"preset": "simple_dqn", "conv1_padding": 2}).network.conv1_padding == 2
     base = resolve({"preset": "simple_dqn", "epochs": 7, "batch_size": 8}).to_dict()
-    went_on = resolve({"epochs": 9}, base)
-    assert (went_on.run.epochs, went_on.network.batch_size) == (9, 8)
-    assert went_on.network.conv1_padding == 0
-    assert went_on.common.preset == "simple_dqn"
+    resumed = resolve({"epochs": 9}, base)
+    assert (resumed.run.epochs, resumed.network.batch_size) == (9, 8)
+    assert resumed.network.conv1_padding == 0
+    assert resumed.common.preset == "simple_dqn"
 
 
-def test_resolving_its_own_values_changes_nothing():
+def test_resolve_is_idempotent():
     config = resolve({"preset": "simple_dqn", "num_envs": 3})
     assert resolve({}, config.to_dict()) == config
 
@@ -71,7 +71,7 @@ def test_resolving_its_own_values_changes_nothing():
         ({"optimizer": "adam", "optimizer_epsilon": 0.5}, 0.5),
     ],
 )
-def test_each_optimisers_own_epsilon(given, epsilon):
+def test_default_epsilon_of_each_optimiser(given, epsilon):
     assert resolve(given).network.optimizer_epsilon == epsilon
 
 
@@ -103,7 +103,7 @@ def test_each_optimisers_own_epsilon(given, epsilon):
         ({"optimizer": "adadelta", "learning_rate": 0.1}, "--learning_rate has no effect"),
     ],
 )
-def test_bad_values_say_what_is_wrong(given, message):
+def test_invalid_values_are_explained(given, message):
     with pytest.raises(UsageError, match=message) as error:
         resolve(given)
     assert "\n" not in str(error.value)
@@ -123,14 +123,14 @@ DERIVED = {
 
 
 @pytest.mark.parametrize("name", DERIVED)
-def test_the_lists_derived_from_declarations(name):
+def test_lists_derived_from_the_declarations(name):
     derived = getattr(definitions, name)
     assert set(derived) == DERIVED[name]
     assert len(derived) == len(DERIVED[name])
 
 
-def test_the_recipe_of_observations_and_its_order():
-    """The metadata of experience files hold these, and are compared with them."""
+def test_observation_recipe_and_its_order():
+    """The metadata of experience files stores these and is compared with them."""
     assert definitions.RECIPE == (
         "frame_skip", "repeat_action_probability", "minimal_action_set", "game_mode",
         "game_difficulty", "color_averaging", "resize", "screen_width", "screen_height",
@@ -139,7 +139,7 @@ def test_the_recipe_of_observations_and_its_order():
     assert definitions.SCREEN_RECIPE == ("resize", "screen_width", "screen_height")
 
 
-def test_what_a_run_computes_is_all_but_places_and_in_their_order():
+def test_without_places_keeps_the_other_options_in_order():
     values = resolve({"random_seed": 1}).to_dict()
     assert list(without_places(values)) == [name for name in values if name not in PLACES]
     assert without_places({"games": 3, "nosuch": 1, "callback": "a:B", "epochs": 2}) == {
@@ -147,20 +147,20 @@ def test_what_a_run_computes_is_all_but_places_and_in_their_order():
     }
 
 
-def test_only_places_are_kept_asked_or_repeated():
-    """Of what a run computes everything is kept and repeated anyway."""
+def test_only_places_are_kept_asked_for_or_repeated():
+    """Options that change what a run computes are kept and repeated anyway."""
     for _, f, _ in options():
         if f.metadata["scope"] == "run":
             assert not f.metadata["on_resume"], f.name
             assert not f.metadata["repeated"], f.name
 
 
-def test_stop_at_is_unset_by_default_and_any_number_sets_it():
+def test_stop_at_is_unset_by_default():
     assert resolve({}).run.stop_at is None
     base = resolve({}).to_dict()
     assert resolve({}, base).run.stop_at is None
     assert resolve({"stop_at": 8}, base).run.stop_at == 8.0
-    # Earlier versions stored this number where it was not set.
+    # Earlier versions stored this number for an unset value.
     assert resolve({}, dict(base, stop_at=1e9)).run.stop_at == 1e9
     with pytest.raises(UsageError, match="--stop_at must be a number, not 'no'"):
         resolve({"stop_at": "no"})
@@ -169,19 +169,19 @@ def test_stop_at_is_unset_by_default_and_any_number_sets_it():
     assert [kind for _, f, kind in options() if f.name == "stop_at"] == [float]
 
 
-def test_presets_name_real_options():
+def test_presets_name_existing_options():
     known = Config().to_dict().keys()
     assert all(known >= preset.keys() for preset in PRESETS.values())
 
 
-def test_a_fresh_seed_is_drawn_and_a_given_one_kept():
+def test_seed_is_drawn_unless_given():
     assert resolve({}).common.random_seed != resolve({"random_seed": -1}).common.random_seed >= 0
     base = resolve({"random_seed": 7}).to_dict()
     assert resolve({}, base).common.random_seed == 7
     assert resolve({"random_seed": -1}, base).common.random_seed not in (-1, 7)
 
 
-def test_another_optimiser_gets_its_own_epsilon_also_on_resume():
+def test_changing_the_optimiser_on_resume_changes_epsilon():
     base = resolve({}).to_dict()
     assert resolve({}, base).network.optimizer_epsilon == 0.01
     assert resolve({"optimizer": "adam"}, base).network.optimizer_epsilon == 1e-8
@@ -189,7 +189,7 @@ def test_another_optimiser_gets_its_own_epsilon_also_on_resume():
     assert resolve({"optimizer": "rmsprop"}, base).network.optimizer_epsilon == 0.01
 
 
-def test_another_optimiser_than_the_presets_brings_its_own_epsilon():
+def test_overriding_the_presets_optimiser_changes_epsilon():
     assert resolve({"preset": "rainbow"}).network.optimizer_epsilon == 1.5e-4
     assert resolve({"preset": "rainbow", "optimizer": "rmsprop"}).network.optimizer_epsilon == 0.01
     given = {"preset": "rainbow", "optimizer": "rmsprop", "optimizer_epsilon": 0.5}
@@ -197,7 +197,7 @@ def test_another_optimiser_than_the_presets_brings_its_own_epsilon():
     assert resolve({"optimizer": "sgd"}).network.optimizer_epsilon == 0
 
 
-def test_every_preset_can_be_chosen_and_resolves():
+def test_every_preset_can_be_resolved():
     (field,) = (f for _, f, _ in options() if f.name == "preset")
     assert field.metadata["choices"] == tuple(PRESETS)
     for preset in PRESETS:

@@ -1,4 +1,4 @@
-"""DeepQNetwork against DeepMind's formulas, written out a second time in another way."""
+"""DeepQNetwork against an independent implementation of DeepMind's formulas."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from simple_dqn.storage.snapshot import fitting_training_state, fitting_weights
 NATURE = {
     "datatype": "float32", "optimizer": "rmsprop", "learning_rate": 0.00025, "decay_rate": 0.95,
     "epsilon": 0.01, "centered": True, "loss_reduction": "sum", "clip_error": 1.0,
-    "has_target_network": True,
+    "has_target_network": True, "double_q": False,
 }  # fmt: skip
 ORIGINAL = {**NATURE, "epsilon": 1e-6, "centered": False, "loss_reduction": "mean"}
 
@@ -26,13 +26,14 @@ ORIGINAL = {**NATURE, "epsilon": 1e-6, "centered": False, "loss_reduction": "mea
 def make_network(shape=(84, 84), actions=4, seed=0, **kwargs) -> QNetwork:
     torch.manual_seed(seed)
     options = {
-        "hidden_units": 512, "conv1_padding": 1, "batch_norm": False, "weight_init": "fan_in",
-        **kwargs,
+        "filters": 32, "hidden_layers": 1, "hidden_units": 512, "conv1_padding": 1,
+        "batch_norm": False, "weight_init": "fan_in", "dueling": False, "quantiles": 1,
+        "noisy": False, **kwargs,
     }  # fmt: skip
     return QNetwork(actions, 4, shape, **options)
 
 
-OF_THE_OPTIMIZER = ("learning_rate", "decay_rate", "epsilon", "centered")
+OPTIMIZER_OPTIONS = ("learning_rate", "decay_rate", "epsilon", "centered")
 
 
 def make(device="cpu", network=None, compiled=False, captured=False, **kwargs) -> DeepQNetwork:
@@ -40,7 +41,7 @@ def make(device="cpu", network=None, compiled=False, captured=False, **kwargs) -
     network = (network or make_network()).to(device, memory_format=torch.channels_last)
     optimizer = make_optimizer(
         options.pop("optimizer"), list(network.parameters()), compiled=compiled, captured=captured,
-        **{name: options.pop(name) for name in OF_THE_OPTIMIZER},
+        **{name: options.pop(name) for name in OPTIMIZER_OPTIONS},
     )  # fmt: skip
     return DeepQNetwork(network, optimizer, captured=captured, **options)
 
@@ -103,12 +104,12 @@ class Oracle:
 
 
 @pytest.mark.parametrize("options", [NATURE, ORIGINAL], ids=["nature", "simple_dqn"])
-def test_three_updates_equal_the_formula(options):
+def test_three_updates_match_the_formula(options):
     network = make_network()
     oracle, dqn = Oracle(network, options), make(network=network, **options)
     start = [p.clone() for p in oracle.theta]
     for update in range(3):
-        batch = make_batch(update, scale=3.0)  # errors on both sides of the clip
+        batch = make_batch(update, scale=3.0)  # errors on both sides of the clipping bound
         expected = oracle.train(batch)
         errors = dqn.train(batch).numpy()
         assert (expected > 1).any()
@@ -134,7 +135,7 @@ def test_three_updates_equal_the_formula(options):
         assert (p == q).all()
 
 
-def test_a_terminal_bootstraps_from_nothing_and_the_cost_is_the_mean_of_half_squares():
+def test_terminals_do_not_bootstrap_and_cost_is_half_the_mean_square():
     dqn = make(network=make_network(shape=(3,)), clip_error=0.5)
     batch = make_batch(0, shape=(3,))._replace(discounts=np.zeros(32, np.float32))
     q = dqn.predict(batch.states)[np.arange(32), batch.actions]
@@ -143,14 +144,14 @@ def test_a_terminal_bootstraps_from_nothing_and_the_cost_is_the_mean_of_half_squ
     np.testing.assert_allclose(errors, np.abs(delta), rtol=1e-5, atol=1e-6)
     q2 = dqn.predict(batch.states)[np.arange(32), batch.actions]
     dqn.train(batch)
-    # Two updates in the phase; the cost is of the unclipped errors.
+    # Two updates in the phase; the cost uses the unclipped errors.
     expected = (0.5 * delta**2).mean() / 2 + (0.5 * (batch.returns - q2) ** 2).mean() / 2
     assert dqn.mean_cost() == pytest.approx(expected, rel=1e-5)
     assert dqn.mean_cost() == 0  # a new phase
 
 
-def test_the_error_is_clipped_and_not_the_loss():
-    """Clipping a loss's input would leave errors beyond the bound without any gradient."""
+def test_error_is_clipped_rather_than_the_loss():
+    """Clipping the input of the loss would give errors beyond the bound no gradient."""
     dqn = make(network=make_network(shape=(3,)))
     before = dqn.predict(make_batch(0, shape=(3,)).states)
     batch = make_batch(0, shape=(3,))._replace(returns=np.full(32, 1000, np.float32))
@@ -160,8 +161,8 @@ def test_the_error_is_clipped_and_not_the_loss():
     assert (after[rows, batch.actions] > before[rows, batch.actions]).all()
 
 
-def test_weights_scale_each_samples_gradient():
-    """Two samples, one with weight 0: the update is that of the other alone."""
+def test_weights_scale_the_gradient_of_each_sample():
+    """Two samples, one with weight 0: the update equals that of the other alone."""
     one, two = (make(network=make_network(shape=(3,))) for _ in range(2))
     batch = make_batch(1, size=2, shape=(3,))
     one.train(batch._replace(weights=np.array([1, 0], np.float32)))
@@ -170,7 +171,7 @@ def test_weights_scale_each_samples_gradient():
         torch.testing.assert_close(p, q)
 
 
-def test_without_target_network_the_targets_move_with_the_weights():
+def test_without_a_target_network_targets_follow_the_weights():
     dqn = make(network=make_network(shape=(3,)), has_target_network=False)
     assert dqn.target_network is dqn.network
     batch = make_batch(0, shape=(3,))
@@ -211,7 +212,7 @@ def test_other_optimisers_follow_the_same_gradient(name, reference):
 
 
 @pytest.mark.parametrize("datatype", ["bfloat16", "float16"])
-def test_mixed_precision_stays_near_float32_and_keeps_float32_weights(datatype):
+def test_mixed_precision_is_close_to_float32(datatype):
     exact, mixed = make(), make(datatype=datatype)
     batch = make_batch(0)
     np.testing.assert_allclose(mixed.predict(batch.states), exact.predict(batch.states), atol=0.01)
@@ -226,7 +227,7 @@ def test_mixed_precision_stays_near_float32_and_keeps_float32_weights(datatype):
         assert torch.cosine_similarity(moved, other, dim=0) > 0.98
 
 
-def test_batch_norm_trains_with_the_batch_and_predicts_without():
+def test_batch_norm_uses_batch_statistics_in_training_only():
     dqn = make(network=make_network(batch_norm=True))
     batch = make_batch(0)
     alone = dqn.predict(batch.states[:1])
@@ -241,7 +242,7 @@ def test_batch_norm_trains_with_the_batch_and_predicts_without():
 
 
 @pytest.mark.parametrize("optimizer", ["rmsprop", "adam", "adadelta"])
-def test_learning_goes_on_from_a_saved_state_as_if_uninterrupted(optimizer):
+def test_training_resumes_exactly_from_a_saved_state(optimizer):
     whole = make(network=make_network(shape=(3,)), optimizer=optimizer)
     for update in range(3):
         whole.train(make_batch(update, shape=(3,)))
@@ -257,7 +258,7 @@ def test_learning_goes_on_from_a_saved_state_as_if_uninterrupted(optimizer):
         assert (p == q).all()
 
 
-def test_foreign_weights_and_states_are_refused():
+def test_weights_and_states_of_other_networks_are_refused():
     dqn, other = make(), make(network=make_network(actions=6))
     own = dqn.training_state()
     with pytest.raises(UsageError, match="weights are of another network"):
@@ -272,14 +273,14 @@ def test_foreign_weights_and_states_are_refused():
     for ours, theirs in [(own, mixed), *((own, f) for f in foreign), *((f, own) for f in foreign)]:
         with pytest.raises(UsageError, match="optimiser"):
             fitting_training_state(theirs, ours)
-    for part in ("target.", "optimizer.", ""):  # what there is of it
+    for part in ("target.", "optimizer.", ""):  # a part, or all of it
         some = {n: t for n, t in own.items() if n.startswith(part)}
         assert fitting_training_state(some, own) == some
 
 
 @pytest.mark.parametrize("name", ["rmsprop", "adam", "adadelta"])
-def test_the_state_of_an_optimiser_is_there_from_the_start(name):
-    """With the shapes and types that it has after an update, in the layout of the parameters."""
+def test_optimiser_state_exists_before_the_first_update(name):
+    """It has the shapes and types of later states, in the memory layout of the parameters."""
     dqn = make(optimizer=name)
     fresh = {n: (t.shape, t.dtype) for n, t in dqn.training_state().items()}
     before = [{slot: t.clone() for slot, t in s.items()} for s in dqn.optimizer.state.values()]
@@ -290,8 +291,8 @@ def test_the_state_of_an_optimiser_is_there_from_the_start(name):
         assert all(t.stride() == param.stride() for t in slots.values() if t.dim())
 
 
-def test_a_stale_target_network_never_becomes_the_network():
-    """Without a target network of its own there is nothing to put it into."""
+def test_stale_target_network_never_becomes_the_network():
+    """A network without a target network ignores the saved one."""
     whole = make(network=make_network(shape=(3,)))
     whole.train(make_batch(0, shape=(3,)))
     alone = make(network=make_network(shape=(3,), seed=5), has_target_network=False)
@@ -304,7 +305,7 @@ def test_a_stale_target_network_never_becomes_the_network():
     assert not any(name.startswith("target.") for name in alone.training_state())
 
 
-def test_devices():
+def test_choose_device():
     assert choose_device("cpu", 0) == torch.device("cpu")
     if not torch.cuda.is_available():
         assert choose_device("auto", 0) == torch.device("cpu")
@@ -313,7 +314,7 @@ def test_devices():
 
 
 @pytest.mark.gpu
-def test_gpu_equals_cpu():
+def test_gpu_matches_cpu():
     cpu, gpu = make(), make("cuda")
     for update in range(3):
         batch = make_batch(update)
@@ -321,13 +322,13 @@ def test_gpu_equals_cpu():
 
 
 def q_of(theta, states):
-    """A network on vectors, hidden layer of rectifiers, in float64 by numpy."""
+    """A network on vectors with one hidden ReLU layer, in float64 with numpy."""
     w1, b1, w2, b2 = (p.detach().double().numpy() for p in theta)
     hidden = np.maximum(states.reshape(len(states), -1).astype(float) @ w1.T + b1, 0)
     return hidden @ w2.T + b2
 
 
-def test_double_q_chooses_by_the_network_and_values_by_the_target_network():
+def test_double_q_selects_online_and_evaluates_with_the_target():
     network = make_network(shape=(3,), hidden_units=16)
     dqn = make(network=network, clip_error=0, double_q=True)
     with torch.no_grad():
@@ -336,16 +337,16 @@ def test_double_q_chooses_by_the_network_and_values_by_the_target_network():
     batch = make_batch(1, shape=(3,))
     theta, target = list(dqn.network.parameters()), list(dqn.target_network.parameters())
     best = q_of(theta, batch.poststates).argmax(axis=1)
-    judged = q_of(target, batch.poststates)
-    assert (best != judged.argmax(axis=1)).any()
-    y = batch.returns + batch.discounts * judged[np.arange(32), best]
+    evaluated = q_of(target, batch.poststates)
+    assert (best != evaluated.argmax(axis=1)).any()
+    y = batch.returns + batch.discounts * evaluated[np.arange(32), best]
     expected = np.abs(y - q_of(theta, batch.states)[np.arange(32), batch.actions])
     np.testing.assert_allclose(dqn.train(batch).numpy(), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("clip", "reduction"), [(1.0, "sum"), (0.3, "mean")])
-def test_quantile_regression_equals_the_loss_of_its_paper(clip, reduction):
-    """Dabney et al. 2018, equations 8 to 10, one pair of quantiles after the other."""
+def test_quantile_loss_matches_the_paper(clip, reduction):
+    """Dabney et al. 2018, equations 8 to 10, one pair of quantiles at a time."""
     quantiles = 5
     network = make_network(shape=(3,), hidden_units=8, quantiles=quantiles)
     dqn = make(network=network, clip_error=clip, loss_reduction=reduction, optimizer="adam")
@@ -383,8 +384,8 @@ def test_quantile_regression_equals_the_loss_of_its_paper(clip, reduction):
         np.testing.assert_allclose(p.grad.numpy(), gradient.numpy(), rtol=2e-3, atol=1e-5)
 
 
-def test_quantiles_learn_the_distribution_of_a_return():
-    """Returns 0 or 10, one in four is 10: the quantiles say so, and their mean is 2.5."""
+def test_quantiles_learn_the_return_distribution():
+    """One return in four is 10, the others 0: the quantiles show it, and their mean is 2.5."""
     network = make_network(shape=(1,), actions=1, hidden_units=4, quantiles=8)
     dqn = make(network=network, optimizer="adam", learning_rate=0.01, clip_error=1.0)
     rng = np.random.default_rng(0)

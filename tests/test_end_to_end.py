@@ -1,4 +1,4 @@
-"""The main job on a real ROM, in small: train, test, resume, and what a user may do wrong."""
+"""Training, testing and resuming on a real ROM at a small scale, and user errors."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from simple_dqn.commands import resume as resuming
 from simple_dqn.main import main
 from simple_dqn.statistics import TIME_COLUMNS
 
-# Small screens make a small network: the whole job in a second or two.
+# Small screens make a small network: a whole run takes a second or two.
 SMALL = [
     "--random_steps", "60", "--train_steps", "120", "--test_steps", "40", "--epochs", "2",
     "--replay_size", "1000", "--screen_width", "36", "--screen_height", "36",
     "--hidden_units", "16", "--target_steps", "50", "--validation_size", "20",
-    "--backend", "cpu", "--threads", "1", "--no_checkpoint",  # tests/test_checkpoint.py has those
+    "--backend", "cpu", "--threads", "1", "--no_checkpoint",  # see tests/test_checkpoint.py
 ]  # fmt: skip
 
 
@@ -34,7 +34,7 @@ def rows(path="results/pong.csv"):
         return list(csv.DictReader(file))
 
 
-def timeless(path):
+def without_times(path):
     return [{k: v for k, v in row.items() if k not in TIME_COLUMNS} for row in rows(path)]
 
 
@@ -48,7 +48,7 @@ def trained(in_tmp) -> Path:
     return in_tmp
 
 
-def test_train_leaves_rows_snapshots_and_its_configuration(trained):
+def test_train_writes_rows_snapshots_and_configuration(trained):
     assert [(r["epoch"], r["phase"], r["steps"]) for r in rows()] == [
         ("0", "random", "60"), ("1", "train", "120"), ("1", "test", "40"),
         ("2", "train", "120"), ("2", "test", "40"),
@@ -68,31 +68,31 @@ def test_train_leaves_rows_snapshots_and_its_configuration(trained):
     assert record["config"]["environment"] == "ale"
     assert record["command_line"][:3] == ["simple-dqn", "train", "roms/pong.bin"]
     assert record["versions"]["torch"]
-    assert sorted(os.listdir("results")) == ["pong.csv", "pong.json"]  # and nothing temporary
+    assert sorted(os.listdir("results")) == ["pong.csv", "pong.json"]  # and no temporary files
 
 
 @pytest.mark.parametrize("more", [[], ["--num_envs", "3"], ["--preset", "simple_dqn"]])
-def test_the_same_seed_gives_the_same_csv_and_snapshots(in_tmp, more):
+def test_same_seed_gives_the_same_csv_and_snapshots(in_tmp, more):
     for label in ("one", "two"):
         run("train", "pong", label, *SMALL, "--random_seed", 3, *more)
-    assert timeless("results/pong_one.csv") == timeless("results/pong_two.csv")
+    assert without_times("results/pong_one.csv") == without_times("results/pong_two.csv")
     for epoch in (1, 2):
         for ending in ("safetensors", "resume"):
             one, two = (Path(f"snapshots/pong_{x}_{epoch}.{ending}") for x in ("one", "two"))
             assert one.read_bytes() == two.read_bytes()
     run("train", "pong", "three", *SMALL, "--random_seed", 4, *more)
-    assert timeless("results/pong_three.csv") != timeless("results/pong_one.csv")
+    assert without_times("results/pong_three.csv") != without_times("results/pong_one.csv")
 
 
-def test_without_a_seed_the_record_tells_the_one_drawn(in_tmp):
+def test_record_stores_the_drawn_seed(in_tmp):
     run("train", "pong", *SMALL, "--epochs", 1)
     seed = json.loads(Path("results/pong.json").read_text())["runs"][0]["config"]["random_seed"]
     assert seed >= 0
     run("train", "pong", "again", *SMALL, "--epochs", 1, "--random_seed", seed)
-    assert timeless("results/pong.csv") == timeless("results/pong_again.csv")
+    assert without_times("results/pong.csv") == without_times("results/pong_again.csv")
 
 
-def test_resume_goes_on_with_the_right_counters(trained, monkeypatch):
+def test_resume_continues_with_the_right_counters(trained, monkeypatch):
     built = []
     real = build.build
     monkeypatch.setattr(resuming, "build", lambda *a, **k: built.append(real(*a, **k)) or built[-1])
@@ -118,7 +118,7 @@ def test_resume_goes_on_with_the_right_counters(trained, monkeypatch):
     assert float(two["last_exploration_rate"]) == pytest.approx(1 - 0.9 * 239 / 1e6)
     assert float(two["total_time"]) > float(before[2]["total_time"])
     assert set(loaded) >= {"target.layers.0.weight", "optimizer.0.square_avg"}
-    # What the first run had beyond epoch 1 is set aside, not lost.
+    # The first run's files beyond epoch 1 are set aside, not lost.
     assert Path("results/pong.csv.bak").read_bytes() == old_csv
     assert Path("snapshots/pong_2.safetensors.bak").read_bytes() == old_two
     assert Path("snapshots/pong_3.safetensors").exists()
@@ -127,12 +127,12 @@ def test_resume_goes_on_with_the_right_counters(trained, monkeypatch):
     assert built[0].agent.total_train_steps == 360
 
 
-def test_resume_without_its_training_state_says_so(trained, capsys):
+def test_resume_without_a_training_state_warns(trained, capsys):
     Path("snapshots/pong_2.resume").unlink()
     run("resume", "snapshots/pong_2.safetensors", "--epochs", 3)
     err = capsys.readouterr().err
-    assert "there is no snapshots/pong_2.resume: the optimiser starts afresh" in err
-    assert "refilling it with 60 steps at the current ε" in err
+    assert "there is no snapshots/pong_2.resume: the optimiser state is reset" in err
+    assert "refilling the memory with 60 steps at the current ε" in err
     assert len(rows()) == 7
 
 
@@ -167,11 +167,11 @@ def test_load_weights_and_play_games(trained, capsys):
     assert rows("results/pong_warm.csv")[-1]["phase"] == "test"
 
 
-def test_a_second_run_never_overwrites_the_first(trained, capsys):
+def test_second_run_never_overwrites_the_first(trained, capsys):
     before = Path("results/pong.csv").read_bytes()
     assert main(["train", "pong", *SMALL]) == 2
     assert (
-        "'results/pong.csv' exists: give this run another label, go on with resume.sh"
+        "'results/pong.csv' exists: give this run another label, resume it with resume.sh"
         in capsys.readouterr().err
     )
     Path("results/pong.csv").rename("elsewhere.csv")
@@ -187,7 +187,7 @@ def test_a_second_run_never_overwrites_the_first(trained, capsys):
     assert not Path("snapshots/pong_2.safetensors").exists()
 
 
-def test_gymnasium_games_train_and_test_too(in_tmp, capsys):
+def test_gymnasium_games_train_and_test(in_tmp, capsys):
     small = ["--random_steps", 50, "--train_steps", 100, "--test_steps", 60, "--epochs", 1,
              "--replay_size", 1000, "--hidden_units", 16, "--validation_size", 10]  # fmt: skip
     run("train", "CartPole-v1", *small, "--num_envs", 2)
@@ -199,14 +199,14 @@ def test_gymnasium_games_train_and_test_too(in_tmp, capsys):
 
 
 @pytest.mark.parametrize("phase", ["random", "train", "test"])
-def test_profiles(in_tmp, capsys, phase):
+def test_profile_commands(in_tmp, capsys, phase):
     steps = {"random": [], "train": ["--train_steps", 50], "test": ["--test_steps", 50]}[phase]
     run(f"profile_{phase}", "pong", "--random_steps", 60, *steps, *SMALL[8:16])
     assert "tottime" in capsys.readouterr().out
     assert Path(f"results/pong_{phase}.prof").exists()
 
 
-def test_everything_under_many_options(in_tmp):
+def test_many_options_together(in_tmp):
     run(
         "train", "breakout", *SMALL, "--batch_norm", "--datatype", "bfloat16", "--optimizer",
         "adam", "--num_envs", 3, "--game_mode", 4, "--repeat_action_probability", 0.25,
@@ -235,8 +235,8 @@ def refuse(capsys, arguments, message) -> None:
     [
         (["train", "roms/nosuch.bin"], "there is no ROM file 'roms/nosuch.bin' and no game"),
         (["train", "breakuot"], "did you mean breakout"),
-        (["train", "text.bin"], "is no Atari 2600 ROM"),
-        (["train", "CartPole"], "no Gymnasium id: did you mean CartPole-v0 or CartPole-v1?"),
+        (["train", "text.bin"], "is not an Atari 2600 ROM"),
+        (["train", "CartPole"], "is not a Gymnasium id: did you mean CartPole-v0 or CartPole-v1?"),
         (["train", "CartPole-v9"], "did you mean CartPole-v0 or CartPole-v1?"),
         (["train", "pong", "--label", "x"], "label is a positional argument, without --"),
         (["train", ":x"], "cannot be made by Gymnasium"),
@@ -254,24 +254,25 @@ def refuse(capsys, arguments, message) -> None:
         ),
         (["train", "pong", "--csv_file", "text.bin/x.csv"], "cannot write into the folder"),
         (["train", "pong", "--save_weights_prefix", "/proc/x/y"], "cannot write into the folder"),
-        (["train", "pong", "a/b"], "the label 'a/b' may only hold"),
-        (["train", "pong", "--load_weights", "text.bin"], "is no Simple DQN snapshot"),
+        (["train", "pong", "a/b"], "the label 'a/b' may only contain"),
+        (["train", "pong", "--load_weights", "text.bin"], "is not a Simple DQN snapshot"),
         (["train", "pong", "--screen_width", "20"], "too small for the network"),
-        (["train", "pong", "--game_mode", "77"], "--game_mode of pong is one of 0, 1"),
+        (["train", "pong", "--game_mode", "77"], "--game_mode of pong must be one of 0, 1"),
         (["train", "CartPole-v1", "--frame_skip", "2"], "has no effect with --environment gym"),
-        (["resume", "text.bin"], "is no Simple DQN snapshot"),
+        (["resume", "text.bin"], "there is no run 'text.bin'"),
+        (["resume", "./text.bin"], "is not a Simple DQN snapshot"),
         (["test", "missing.safetensors"], "there is no file 'missing.safetensors'"),
-        (["test", "text.bin"], "is no Simple DQN snapshot"),
+        (["test", "text.bin"], "is not a Simple DQN snapshot"),
     ],
 )
-def test_bad_input_touches_nothing(in_tmp, capsys, arguments, message):
+def test_bad_input_changes_nothing_on_disk(in_tmp, capsys, arguments, message):
     Path("text.bin").write_text("neither a ROM nor a snapshot")
     refuse(capsys, arguments, message)
     left = {p.name for p in in_tmp.rglob("*") if p.is_file()}
     assert left == {"text.bin"}
 
 
-def test_a_snapshot_for_other_actions_is_refused(trained, capsys):
+def test_snapshot_with_other_actions_is_refused(trained, capsys):
     snapshot = "snapshots/pong_1.safetensors"
     refuse(capsys, ["test", snapshot, "--game", "breakout"], "was trained on pong with the actions")
     refuse(capsys, ["test", snapshot, "--minimal_action_set", "false"], "with the actions NOOP")
@@ -283,7 +284,7 @@ def test_a_snapshot_for_other_actions_is_refused(trained, capsys):
     assert not Path("results/pong_new.csv").exists()
 
 
-def test_resume_refuses_the_results_or_the_state_of_another_run(trained, capsys):
+def test_resume_refuses_files_of_another_run(trained, capsys):
     run("train", "pong", "other", *SMALL, "--random_seed", 6)
     Path("elsewhere").mkdir()
     for ending in ("safetensors", "resume"):
@@ -301,15 +302,15 @@ def test_resume_refuses_the_results_or_the_state_of_another_run(trained, capsys)
 )
 def test_resume_with_another_optimiser_or_without_target_network(trained, capsys, changes):
     run("resume", "snapshots/pong_2.safetensors", "--epochs", 3, "--train_steps", 0, *changes)
-    text = "another optimiser: the optimiser starts afresh"
+    text = "another optimiser: the optimiser state is reset"
     assert (text in capsys.readouterr().err) == (changes[0] != "--target_steps")
-    # Nothing was learnt, so what is tested is still the snapshot's network.
+    # There were no updates, so the tested network is still the snapshot's.
     assert float(rows()[-1]["weight_updates"]) == 60
     run("resume", "snapshots/pong_2.safetensors", "--epochs", 4, *changes)
     assert Path("snapshots/pong_4.safetensors").exists()
 
 
-def test_overwrite_waits_until_the_new_run_can_start(trained, capsys):
+def test_overwrite_removes_nothing_before_the_run_can_start(trained, capsys):
     before = {p: p.read_bytes() for p in trained.rglob("*") if p.is_file()}
     refuse(capsys, ["train", "pong", *SMALL, "--overwrite", "--game_mode", 99], "--game_mode")
     Path("file").touch()
@@ -319,12 +320,12 @@ def test_overwrite_waits_until_the_new_run_can_start(trained, capsys):
     assert {p: p.read_bytes() for p in trained.rglob("*") if p.is_file()} == before
 
 
-def test_a_snapshot_finds_its_game_whatever_lies_around(trained, capsys):
+def test_snapshot_finds_its_game_despite_a_folder_of_that_name(trained, capsys):
     Path("pong").mkdir()
     run("test", "snapshots/pong_2.safetensors", "--test_steps", 20)
 
 
-def test_without_git_or_unicode_it_runs_all_the_same(tmp_path):
+def test_runs_without_git_or_unicode(tmp_path):
     code = (
         "import os; os.environ['PATH'] = ''\n"
         "from simple_dqn.main import main\n"
@@ -344,7 +345,7 @@ def test_resume_with_nothing_left_to_do(trained, capsys):
     assert len(rows()) == 5
 
 
-def test_resume_refuses_a_torn_state_before_it_touches_anything(trained, capsys):
+def test_resume_refuses_a_truncated_state_before_changing_files(trained, capsys):
     state = Path("snapshots/pong_1.resume")
     state.write_bytes(state.read_bytes()[:1000])
     before = {p: p.read_bytes() for p in trained.rglob("*") if p.is_file()}
@@ -357,7 +358,7 @@ def test_resume_refuses_a_torn_state_before_it_touches_anything(trained, capsys)
     assert {p: p.read_bytes() for p in trained.rglob("*") if p.is_file()} == before
 
 
-def test_an_interrupted_training_says_how_to_go_on(trained, capsys, monkeypatch):
+def test_interrupted_training_says_how_to_resume(trained, capsys, monkeypatch):
     def interrupted(self, *arguments):
         raise KeyboardInterrupt
 
@@ -372,8 +373,8 @@ def test_an_interrupted_training_says_how_to_go_on(trained, capsys, monkeypatch)
     assert capsys.readouterr().err.endswith("resume.sh snapshots/pong_2.safetensors resumes it\n")
 
 
-def test_a_run_beside_its_results_is_found_again(in_tmp, capsys, monkeypatch):
-    """Without folders; and what it left half-written is removed."""
+def test_resume_finds_a_run_in_the_current_folder(in_tmp, capsys, monkeypatch):
+    """Without subfolders; half-written leftovers are removed."""
     here = ["--save_weights_prefix", "mine", "--csv_file", "mine.csv", "--random_seed", 1]
     test = build.Agent.test
 
@@ -395,16 +396,16 @@ def test_a_run_beside_its_results_is_found_again(in_tmp, capsys, monkeypatch):
     assert not os.path.exists("snapshots")
 
 
-def test_weights_that_are_not_finite_make_no_snapshot(in_tmp, capsys, monkeypatch):
-    """Also where the last update of the epoch spoils them, which no loss has told yet."""
+def test_non_finite_weights_are_not_saved(in_tmp, capsys, monkeypatch):
+    """Even if the last update of the epoch spoils them, which no loss has shown yet."""
     train = build.Agent.train
 
-    def spoil(self, *arguments):
+    def diverge(self, *arguments):
         train(self, *arguments)
         if self.total_train_steps > int(SMALL[SMALL.index("--train_steps") + 1]):
             next(self.network.network.parameters()).data[0] = math.inf
 
-    monkeypatch.setattr(build.Agent, "train", spoil)
+    monkeypatch.setattr(build.Agent, "train", diverge)
     assert main(["train", "pong", *map(str, SMALL), "--no_checkpoint"]) == 2
     line = capsys.readouterr().err.splitlines()[-1]
     assert "the last good snapshot is snapshots/pong_1.safetensors" in line
@@ -419,7 +420,7 @@ def test_no_window_without_a_screen(in_tmp, capsys, monkeypatch):
     assert not os.path.exists("results/pong.csv")
 
 
-def test_a_gpu_that_is_not_there(in_tmp, capsys):
+def test_missing_gpu_is_refused(in_tmp, capsys):
     import torch
 
     if torch.cuda.is_available():
@@ -427,10 +428,10 @@ def test_a_gpu_that_is_not_there(in_tmp, capsys):
     refuse(capsys, ["train", "pong", "--backend", "gpu"], "there is no CUDA GPU")
 
 
-# --- what a terminal sees, and what is not imported ---------------------------------------------
+# --- terminal output and imports -----------------------------------------------------------------
 
 
-def test_a_reader_that_has_gone_is_no_error(tmp_path):
+def test_closed_pipe_is_not_an_error(tmp_path):
     command = f"{sys.executable} -m simple_dqn --help | true; echo ${{PIPESTATUS[0]}}"
     for _ in range(3):
         result = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
@@ -473,14 +474,14 @@ def test_training_imports_no_window_plot_or_browser_package(tmp_path):
     assert result.stdout.splitlines()[-1] == "[]"
 
 
-def test_the_best_snapshot_is_kept_and_a_reached_score_ends_the_run(in_tmp, monkeypatch):
+def test_best_snapshot_is_kept_and_stop_at_ends_the_run(in_tmp, monkeypatch):
     scores = iter([3.0, 7.0, 7.0, 5.0, 9.0])
 
     def row(self, agent, made=build.Statistics.on_phase_end):
         testing = agent.phase == "test"
         games = ([next(scores)], [1], [0]) if testing else ([], [], [])
         self.game_rewards, self.game_steps, self.game_numbers = games
-        self._keep = lambda numbers, steps: None  # these count
+        self._keep = lambda numbers, steps: None  # keep the scores set above
         made(self, agent)
 
     monkeypatch.setattr(build.Statistics, "on_phase_end", row)
@@ -488,7 +489,7 @@ def test_the_best_snapshot_is_kept_and_a_reached_score_ends_the_run(in_tmp, monk
     epoch = "snapshots/pong_{}.safetensors".format
     run("train", "pong", *SMALL, "--epochs", 1, "--random_seed", 1)
     assert best.read_bytes() == Path(epoch(1)).read_bytes()
-    run("resume", epoch(1), "--epochs", 4, "--no_checkpoint")  # 7, 7, 5: the later of the best
+    run("resume", epoch(1), "--epochs", 4, "--no_checkpoint")  # 7, 7, 5: the later of equal scores
     assert best.read_bytes() == Path(epoch(3)).read_bytes()
     run("resume", epoch(4), "--epochs", 20, "--stop_at", 8)
     assert [r["epoch"] for r in rows() if r["phase"] == "test"] == ["1", "2", "3", "4", "5"]
@@ -516,29 +517,29 @@ VARIANTS = {
 
 
 @pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)
-def test_variants_train_resume_and_test_alone_and_together(in_tmp, options, capsys):
+def test_variants_train_resume_and_test(in_tmp, options, capsys):
     run("train", "pong", *SMALL, *options, "--random_seed", 1)
     assert float(rows()[3]["meancost"]) > 0
     assert rows()[-1]["weight_updates"] == "60"
-    first = timeless("results/pong.csv")
+    first = without_times("results/pong.csv")
     run("train", "pong", *SMALL, *options, "--random_seed", 1, "--overwrite")
-    assert timeless("results/pong.csv") == first  # the same seed, the same run
+    assert without_times("results/pong.csv") == first  # the same seed, the same run
     run("resume", "snapshots/pong_2.safetensors", "--epochs", 3)
     assert rows()[-1]["weight_updates"] == "90"
     run("test", "snapshots/pong_3.safetensors", "--test_steps", 20)
 
 
 def results_of(name):
-    """The rows but for their times, and the last snapshot's weights as bytes."""
+    """Return the rows without times, and the last snapshot's weights as bytes."""
     content = [{k: v for k, v in row.items() if k not in TIME_COLUMNS} for row in rows(name)]
     weights = load_file(f"snapshots/{Path(name).stem}_2.safetensors")
     return content, {name: tensor.numpy().tobytes() for name, tensor in weights.items()}
 
 
-def test_a_record_alone_repeats_its_run(in_tmp, capsys):
+def test_record_reproduces_its_run(in_tmp, capsys):
     assert main(["train", "pong", *SMALL, "--double_q"]) == 0  # its seed is drawn
     assert main(["train", "again", "--from", "results/pong.json"]) == 0
-    assert "another run" not in capsys.readouterr().err
+    assert "may differ from the record" not in capsys.readouterr().err
     assert results_of("results/pong_again.csv") == results_of("results/pong.csv")
 
     record = json.loads(Path("results/pong_again.json").read_text())
@@ -546,13 +547,13 @@ def test_a_record_alone_repeats_its_run(in_tmp, capsys):
     record["runs"][0]["rom"] = "0" * 64
     Path("sent.json").write_text(json.dumps(record))
     assert main(["train", "third", "--from", "sent.json", "--epochs", "1"]) == 0
-    said = capsys.readouterr().err
-    assert "this may be another run: torch was 1.13.0 and is" in said
-    assert "this may be another run: rom was 000000" in said
+    err = capsys.readouterr().err
+    assert "the results may differ from the record: torch was 1.13.0 and is" in err
+    assert "the results may differ from the record: rom was 000000" in err
     assert len(rows("results/pong_third.csv")) == 3  # random, train, test
 
 
-def test_records_that_cannot_be_repeated_are_refused(in_tmp, capsys):
+def test_records_that_cannot_be_reproduced_are_refused(in_tmp, capsys):
     config = {"environment": "ale", "random_seed": 1}
     record = {"game": "pong", "command_line": ["simple-dqn", "train", "pong"], "config": config}
 
@@ -561,7 +562,7 @@ def test_records_that_cannot_be_repeated_are_refused(in_tmp, capsys):
         assert main(["train", "x", "--from", "r.json", *options]) == 2
         *warnings, line = capsys.readouterr().err.splitlines()
         assert expected in line
-        assert all("this may become another run" in warning for warning in warnings)
+        assert all("the results may differ from the record" in warning for warning in warnings)
 
     def changed(**options):
         return {"runs": [{**record, "config": {**record["config"], **options}}]}
@@ -569,19 +570,19 @@ def test_records_that_cannot_be_repeated_are_refused(in_tmp, capsys):
     assert main(["train", "--from", "nothing.json"]) == 2
     assert "there is no file 'nothing.json'" in capsys.readouterr().err
     for damaged in ("", "{", "[]", "{}", '{"runs": []}', '{"runs": [{"game": 1}]}', "[" * 100_000):
-        refused(damaged, "'r.json' is no record of a run, or is damaged")
-    refused(changed(callback="evil:Callback"), "runs code of the name evil:Callback")
-    refused(changed(environment="evil:Env"), "runs code of the name evil:Env")
+        refused(damaged, "'r.json' is not the record of a run, or is damaged")
+    refused(changed(callback="evil:Callback"), "runs the code of evil:Callback")
+    refused(changed(environment="evil:Env"), "runs the code of evil:Env")
     evil = changed(environment="auto")
     evil["runs"][0]["game"] = "evil:Foo-v0"
-    refused(evil, "--environment gym allows to import the module evil")
+    refused(evil, "--environment gym allows importing the module evil")
     refused({"runs": [{**record, "command_line": ["simple-dqn", "resume"]}]}, "begins with resume")
     refused(changed(gamma=1), "gamma")
     refused(changed(batch_size="many"), "batch_size")
     refused(changed(batch_size=-1), "batch_size")
     refused({"runs": [{**record, "game": "no_such_game"}]}, "no_such_game")
     assert main(["train", "pong", "x", "--from", "r.json"]) == 2
-    assert "--from names the game: give no more than a label" in capsys.readouterr().err
+    assert "--from determines the game: give at most a label" in capsys.readouterr().err
     assert not Path("results").exists()
     refused(changed(hidden_units=65536, hidden_layers=16), "training this network takes")
     assert os.listdir("results") == os.listdir("snapshots") == []

@@ -1,4 +1,4 @@
-"""ALEEnvironment on real ROMs, against the recipe done slowly with numpy on ALE itself."""
+"""ALEEnvironment on real ROMs, against a slow numpy implementation on plain ALE."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def make(rom, seed=1, **kwargs) -> ALEEnvironment:
     )  # fmt: skip
 
 
-def bare(rom) -> ALEInterface:
-    """The console itself, without frame skip or stickiness."""
+def make_ale(rom) -> ALEInterface:
+    """Return a plain emulator, without frame skip or sticky actions."""
     ale = ALEInterface()
     ale.setFloat("repeat_action_probability", 0)
     ale.setInt("frame_skip", 1)
@@ -36,7 +36,7 @@ def bare(rom) -> ALEInterface:
 
 
 def slow_observation(frame: np.ndarray, older: np.ndarray) -> np.ndarray:
-    """Maximum over the two RGB frames, luma, area mean, each written out."""
+    """Return the maximum of two RGB frames, its luma and area mean, written out."""
     pooled = np.maximum(frame, older).astype(np.float64)
     luma = 0.299 * pooled[..., 0] + 0.587 * pooled[..., 1] + 0.114 * pooled[..., 2]
     # The area mean: cut every pixel into 84 x 84 parts, then average blocks of 210 x 160 parts.
@@ -44,8 +44,8 @@ def slow_observation(frame: np.ndarray, older: np.ndarray) -> np.ndarray:
     return np.repeat(rows, 84, axis=1).reshape(84, 84, 160).mean(axis=2)
 
 
-def test_observations_and_rewards_equal_the_slow_recipe(pong):
-    env, ale = make(pong), bare(pong)
+def test_observations_and_rewards_match_the_slow_recipe(pong):
+    env, ale = make(pong), make_ale(pong)
     first = env.restart()
     assert first.shape == (1, 84, 84)
     assert first.dtype == np.uint8
@@ -62,18 +62,18 @@ def test_observations_and_rewards_equal_the_slow_recipe(pong):
             reward += ale.act(ale.getMinimalActionSet()[action])
             frames.append(ale.getScreenRGB())
         assert step.rewards[0] == reward
-        # Within 1: OpenCV rounds the luma before it shrinks.
+        # Within 1: OpenCV rounds the luma before it resizes.
         assert np.abs(step.observations[0] - slow_observation(frames[3], frames[2])).max() <= 1
         total += reward
-    assert total < 0  # the other side scored, so rewards were really compared
+    assert total < 0  # the opponent scored, so rewards were really compared
 
 
-def test_maximum_of_two_frames_stops_the_flicker():
+def test_maximum_of_two_frames_removes_flicker():
     """Space Invaders draws its shots on every other frame: one frame alone misses them."""
     from simple_dqn.environments.games import find_rom
 
     rom = find_rom("space_invaders")[1]
-    env, ale = make(rom), bare(rom)
+    env, ale = make(rom), make_ale(rom)
     env.restart()
     ale.act(0)
     differing = 0
@@ -91,7 +91,7 @@ def test_maximum_of_two_frames_stops_the_flicker():
     assert differing > 20
 
 
-def test_color_averaging_is_ales_own(pong):
+def test_color_averaging_matches_ale(pong):
     env = make(pong, color_averaging=True)
     env.restart()
     ale = ALEInterface()
@@ -120,7 +120,7 @@ def test_linear_resize_and_other_sizes(pong):
 
 
 def play(env: ALEEnvironment, steps: int, rng: np.random.Generator):
-    """Play randomly, restarting what ends; yield (step, lives before, lives after)."""
+    """Play at random, restarting ended lanes; yield (step, lives before, lives after)."""
     for _ in range(steps):
         before = [ale.lives() for ale in env.games]
         step = env.act(rng.integers(len(env.action_meanings), size=env.num_envs))
@@ -130,7 +130,7 @@ def play(env: ALEEnvironment, steps: int, rng: np.random.Generator):
             env.restart(ended)
 
 
-def test_life_loss_is_a_terminal_in_training_and_the_game_goes_on(breakout):
+def test_life_loss_is_a_terminal_in_training_but_the_game_continues(breakout):
     env, rng = make(breakout, random_starts=(1, 30)), np.random.default_rng(3)
     env.restart()
     lost = overs = 0
@@ -145,7 +145,7 @@ def test_life_loss_is_a_terminal_in_training_and_the_game_goes_on(breakout):
 
 
 @pytest.mark.parametrize("how", ["test", "option"])
-def test_life_loss_is_none_in_a_test_or_if_switched_off(breakout, how):
+def test_life_loss_is_not_a_terminal_in_tests_or_if_disabled(breakout, how):
     env = make(breakout, life_loss_terminal=how != "option")
     env.remembered = how != "test"
     env.restart()
@@ -156,7 +156,7 @@ def test_life_loss_is_none_in_a_test_or_if_switched_off(breakout, how):
     assert ended >= 2
 
 
-def test_a_step_ends_with_the_life(breakout):
+def test_step_stops_at_a_life_loss(breakout):
     """The emulator stops at the frame of the loss instead of finishing the frame skip."""
     env, rng = make(breakout), np.random.default_rng(3)
     env.restart()
@@ -171,7 +171,7 @@ def test_a_step_ends_with_the_life(breakout):
     assert frames - {4}
 
 
-def test_noop_starts_are_uniform_frames_also_after_a_lost_life(breakout):
+def test_noop_starts_are_uniform_in_frames_even_after_a_life_loss(breakout):
     env, rng = make(breakout, random_starts=(1, 30)), np.random.default_rng(0)
     drawn = []
     for _ in range(300):
@@ -212,7 +212,7 @@ def test_frame_cap_truncates_tests_only(pong):
     assert env.games[0].getEpisodeFrameNumber() == 1  # a new game
 
 
-def test_a_lane_that_waits_is_left_alone(pong):
+def test_waiting_lane_is_not_stepped(pong):
     env = make(pong, num_envs=2, test_frame_cap=41)
     env.training = False
     env.restart()
@@ -228,7 +228,7 @@ def test_a_lane_that_waits_is_left_alone(pong):
     assert env.games[1].getEpisodeFrameNumber() == 5
 
 
-def test_lanes_are_independent_games_and_repeat_with_the_seed(breakout):
+def test_lanes_are_independent_and_reproducible(breakout):
     def run(seed, num_envs):
         env = make(breakout, seed, num_envs=num_envs, random_starts=(1, 30))
         seen = [env.restart()]
@@ -243,7 +243,7 @@ def test_lanes_are_independent_games_and_repeat_with_the_seed(breakout):
     assert (three[:, 0] != three[:, 1]).any()
 
 
-def test_returned_arrays_are_the_callers(pong):
+def test_returned_arrays_are_never_modified(pong):
     env = make(pong)
     first = env.restart()
     kept = first.copy()
@@ -255,21 +255,21 @@ def test_returned_arrays_are_the_callers(pong):
 
 
 class Spy:
-    """An emulator that keeps the actions that it was told."""
+    """An emulator that records the actions it receives."""
 
     def __init__(self, ale):
-        self.ale, self.told = ale, []
+        self.ale, self.received = ale, []
 
     def act(self, action):
-        self.told.append(action)
+        self.received.append(action)
         return self.ale.act(action)
 
     def __getattr__(self, name):
         return getattr(self.ale, name)
 
 
-def test_sticky_actions_repeat_what_the_last_frame_did(pong):
-    """A quarter of the frames; what is repeated may itself be a repetition."""
+def test_sticky_actions_repeat_the_previous_frames_action(pong):
+    """In a quarter of the frames; the repeated action may itself be a repetition."""
     env = make(pong, repeat_action_probability=0.25)
     env.restart()
     spy = env.games[0] = Spy(env.games[0])
@@ -277,11 +277,11 @@ def test_sticky_actions_repeat_what_the_last_frame_did(pong):
     for t in range(500):
         env.act(np.array([2 + t % 2]))
         wanted += [env.actions[2 + t % 2]] * 4
-    assert len(spy.told) == len(wanted)
-    last, stuck = spy.told[:-1], 0
-    for told, asked, before in zip(spy.told[1:], wanted[1:], last, strict=True):
-        assert told in (asked, before)
-        stuck += told != asked
+    assert len(spy.received) == len(wanted)
+    last, stuck = spy.received[:-1], 0
+    for received, asked, before in zip(spy.received[1:], wanted[1:], last, strict=True):
+        assert received in (asked, before)
+        stuck += received != asked
     # Where the action changes, once in 4 frames, it is late by k frames with probability .25^k
     assert stuck / 500 == pytest.approx(0.25 + 0.25**2 + 0.25**3 + 0.25**4, abs=0.05)
 
@@ -296,13 +296,14 @@ def test_action_sets(breakout):
 def test_modes_and_difficulties(breakout):
     env = make(breakout, game_mode=4, game_difficulty=1)
     env.restart()
-    with pytest.raises(UsageError, match=r"--game_mode of breakout is one of 0, 4, .*, not 3"):
+    with pytest.raises(UsageError, match=r"--game_mode of breakout must be one of 0, 4, .*, not 3"):
         make(breakout, game_mode=3)
-    with pytest.raises(UsageError, match="--game_difficulty of breakout is one of 0, 1, not 9"):
+    message = "--game_difficulty of breakout must be one of 0, 1, not 9"
+    with pytest.raises(UsageError, match=message):
         make(breakout, game_difficulty=9)
 
 
-def test_listeners_get_every_emulator_frame_and_its_sound(breakout):
+def test_listeners_receive_every_emulator_frame_and_its_sound(breakout):
     heard = []
     env = make(breakout, audible=True, num_envs=2)
     env.on_frame = (
@@ -310,27 +311,27 @@ def test_listeners_get_every_emulator_frame_and_its_sound(breakout):
         lambda env: env.screen().fill(0),
     )
     env.restart()
-    own = bare(breakout)
-    own_frames = [own.act(0) or own.getScreenRGB()]
+    ale = make_ale(breakout)
+    expected_frames = [ale.act(0) or ale.getScreenRGB()]
     actions = [1, 2, 3, 0, 2, 2, 2] * 4
     for action in actions:
-        env.remembered = False  # a lost life ends nothing
+        env.remembered = False  # a life loss ends no episode
         env.act(np.array([action, 0]))
         for _ in range(4):
-            own.act(env.actions[action])
-            own_frames.append(own.getScreenRGB())
+            ale.act(env.actions[action])
+            expected_frames.append(ale.getScreenRGB())
     assert env.sound_rate == 60 * 512
-    assert len(heard) == 1 + 4 * len(actions)  # of the first of two games, no-op start included
-    for (screen, _), expected in zip(heard, own_frames, strict=True):
-        assert (screen == expected).all()  # each listener has its own
+    assert len(heard) == 1 + 4 * len(actions)  # of the first lane, with the no-op start
+    for (screen, _), expected in zip(heard, expected_frames, strict=True):
+        assert (screen == expected).all()  # each listener has its own copy
     sound = np.concatenate([s for _, s in heard])
     assert len(sound) == 512 * len(heard)
     assert len(np.unique(sound)) > 1
     assert (sound[0], make(breakout).sound_rate) == (128, 0)
 
 
-def test_a_frame_cap_and_lost_lives_as_terminals_go_together(breakout):
-    """As in play: what is kept is learnt from later, but nobody plays for ever."""
+def test_frame_cap_with_life_losses_as_terminals(breakout):
+    """As in play: its experience is for training, but no game lasts forever."""
     env = make(breakout, test_frame_cap=2000)
     env.training, env.remembered = False, True
     env.restart()

@@ -1,4 +1,4 @@
-"""Experience files: what comes back is what was played, and damage or another game is told."""
+"""Experience files: lossless round trips; damage and other games are reported."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SCREEN, VECTOR = ((7, 5), np.uint8), ((3,), np.float32)
 
 
 class Game:
-    """What an experience file asks of an environment."""
+    """What an experience file needs of an environment."""
 
     def __init__(self, kind=SCREEN, actions=("LEFT", "RIGHT")):
         shape, dtype = kind
@@ -35,7 +35,7 @@ class Game:
 
 
 def fill(memory, seed, steps, kind=SCREEN):
-    """Play random games, some of which end and some of which are cut off."""
+    """Play random games, some of which terminate and some of which are truncated."""
     rng = np.random.default_rng(seed)
     shape, dtype = kind
     n = memory.num_envs
@@ -55,19 +55,19 @@ def fill(memory, seed, steps, kind=SCREEN):
     return memory
 
 
-def there_and_back(memory, path, kind=SCREEN):
+def round_trip(memory, path, kind=SCREEN):
     save_experience(path, memory.experience(), Config(), "pong", Game(kind))
     return load_experience(path, Config(), "pong", Game(kind))
 
 
 @pytest.mark.parametrize("kind", [SCREEN, VECTOR])
 @pytest.mark.parametrize("options", [{}, {"n_step": 3, "padding": "reject"}])
-def test_what_is_sampled_after_loading_is_what_would_have_been(tmp_path, kind, options):
+def test_loaded_memory_samples_the_same_batches(tmp_path, kind, options):
     shape, dtype = kind
     options = dict(options, size=5000, shape=shape, dtype=dtype)
-    played = fill(make(**options), seed=1, steps=2500, kind=kind)  # more than a chunk
+    played = fill(make(**options), seed=1, steps=2500, kind=kind)  # more than one chunk
     loaded = make(**options)
-    loaded.extend(there_and_back(played, tmp_path / "file", kind))
+    loaded.extend(round_trip(played, tmp_path / "file", kind))
     assert loaded.count == played.count == 2500
     for _ in range(5):
         for ours, theirs in zip(loaded.sample(64), played.sample(64), strict=True):
@@ -79,8 +79,8 @@ def test_what_is_sampled_after_loading_is_what_would_have_been(tmp_path, kind, o
     seed=st.integers(0, 999), steps=st.integers(1, 60), lanes=st.integers(1, 3),
     into=st.integers(1, 3), slots=st.integers(8, 40),
 )  # fmt: skip
-def test_all_that_could_be_sampled_comes_back(seed, steps, lanes, into, slots):
-    """From any number of lanes into any, from a ring that has forgotten: the same transitions."""
+def test_every_valid_transition_survives_a_round_trip(seed, steps, lanes, into, slots):
+    """From any number of lanes to any other, even after the memory has wrapped around."""
     options = dict(shape=(), dtype=np.int64, history_length=2, n_step=2)
     played = fill(make(size=lanes * slots, num_envs=lanes, **options), seed, steps, ((), np.int64))
     experience = played.experience()
@@ -96,19 +96,19 @@ def test_all_that_could_be_sampled_comes_back(seed, steps, lanes, into, slots):
     before = transitions(played, played._every_valid())
     after = transitions(loaded, loaded._every_valid())
     assert before <= after
-    # More only where a ring has forgotten how an episode began: one screen before its states.
+    # More only where an episode's first screen is overwritten: one screen before its states.
     forgotten = not all(played.starts[lane, played._slots(lane, 0)] for lane in range(lanes))
     assert (after - before).total() <= forgotten * lanes
 
 
-def test_screens_that_hardly_change_take_little(tmp_path):
+def test_similar_screens_compress_well(tmp_path):
     memory = make(size=3000, shape=(84, 84), dtype=np.uint8)
     screen = np.random.default_rng(0).integers(0, 256, (1, 84, 84), np.uint8)
     memory.restart(None, screen)
     for t in range(2000):
         screen[0, t % 84, :8] += 1
         memory.add(np.zeros(1, int), np.zeros(1, np.float32), screen, np.zeros(1, bool))
-    there_and_back(memory, tmp_path / "file", ((84, 84), np.uint8))
+    round_trip(memory, tmp_path / "file", ((84, 84), np.uint8))
     assert (tmp_path / "file").stat().st_size < 2001 * 84 * 84 / 100
 
 
@@ -133,9 +133,9 @@ def test_other_games_and_recipes_are_refused(tmp_path, config, game, environment
 
 @pytest.mark.parametrize("name", ["screens", "actions", "rewards", "terminals", "starts"])
 @pytest.mark.parametrize("damage", ["short", "missing", "float", "huge"])
-def test_damage_is_told(tmp_path, name, damage):
+def test_damage_is_reported(tmp_path, name, damage):
     file = tmp_path / "file"
-    there_and_back(fill(make(shape=(7, 5), dtype=np.uint8), 1, 9), file)
+    round_trip(fill(make(shape=(7, 5), dtype=np.uint8), 1, 9), file)
     tensors, metadata = load_tensors(file, KIND)
     if damage == "missing":
         del tensors[name]
@@ -150,9 +150,9 @@ def test_damage_is_told(tmp_path, name, damage):
         load_experience(file, Config(), "pong", Game())
 
 
-def test_an_action_that_there_is_not_is_damage(tmp_path):
+def test_unknown_action_is_reported(tmp_path):
     file = tmp_path / "file"
-    there_and_back(fill(make(shape=(7, 5), dtype=np.uint8), 1, 9), file)
+    round_trip(fill(make(shape=(7, 5), dtype=np.uint8), 1, 9), file)
     tensors, metadata = load_tensors(file, KIND)
     tensors["actions"][3] = 2
     save_tensors(file, KIND, tensors, metadata)
@@ -160,12 +160,12 @@ def test_an_action_that_there_is_not_is_damage(tmp_path):
         load_experience(file, Config(), "pong", Game())
 
 
-# --- as a user does it ---------------------------------------------------------------------------
+# --- from the command line -----------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory):
-    """A folder with a small training of Pong and a game that its network played."""
+    """A folder with a short training run of Pong and a game played by its network."""
     folder = tmp_path_factory.mktemp("played")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -176,12 +176,12 @@ def played(tmp_path_factory):
 
 
 @pytest.fixture
-def there(played, monkeypatch):
+def in_played(played, monkeypatch):
     monkeypatch.chdir(played)
     return played
 
 
-def test_a_game_is_kept_and_learnt_from_offline(there):
+def test_saved_game_is_used_for_offline_training(in_played):
     options = ["--load_experience", "pong.experience", "--offline", *SMALL[2:], "--overwrite"]
     assert main(["train", "pong", "offline", *options, "--random_seed", "3"]) == 0
     found = rows("results/pong_offline.csv")
@@ -192,7 +192,7 @@ def test_a_game_is_kept_and_learnt_from_offline(there):
     assert found[0]["nr_games"] == "0"
     assert float(found[0]["meancost"]) > 0
     assert found[0]["last_exploration_rate"] == "nan"
-    # Going on offline begins with the same experience.
+    # A resumed offline run starts with the same experience.
     assert main(["resume", "snapshots/pong_offline_1.safetensors", "--epochs", "3"]) == 0
     assert rows("results/pong_offline.csv")[-2]["weight_updates"] == "90"
     assert (
@@ -201,7 +201,7 @@ def test_a_game_is_kept_and_learnt_from_offline(there):
     )
 
 
-def test_training_goes_on_from_what_was_played(there):
+def test_training_starts_with_loaded_experience(in_played):
     run = ["train", "pong", "more", "--load_experience", "pong.experience", "pong.experience"]
     assert main([*run, *SMALL, "--replay_size", "10000", "--overwrite"]) == 0
     tensors, _ = load_tensors(Path("pong.experience"), KIND)
@@ -238,15 +238,15 @@ def test_training_goes_on_from_what_was_played(there):
          "--exploration_rate_end has no effect with"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_learnt_from_says_so_in_one_line(there, capsys, arguments, message):
+def test_invalid_experience_options_are_refused_in_one_line(in_played, capsys, arguments, message):
     before = Path("pong.experience").read_bytes()
     refuse(capsys, arguments, message)
     assert not Path("results/pong_x.csv").exists()
     assert Path("pong.experience").read_bytes() == before
 
 
-def test_what_is_loaded_is_dealt_out_to_the_lanes_evenly():
-    """Beyond their size, each lane keeps its latest."""
+def test_loaded_experience_is_spread_evenly_over_the_lanes():
+    """If there is more than fits, each lane keeps its latest screens."""
     long = make(size=1000)
     for episode in range(100):
         long.restart(None, np.full(1, 10 * episode))
@@ -261,20 +261,20 @@ def test_what_is_loaded_is_dealt_out_to_the_lanes_evenly():
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
-        ({"recipe": {}}, "does not tell how it was played"),
-        ({"recipe": {"frame_skip": "\x1b[31m" * 99}}, "does not tell how it was played"),
-        ({"action_meanings": "LEFT RIGHT"}, "does not tell how it was played"),
+        ({"recipe": {}}, "does not say how it was played"),
+        ({"recipe": {"frame_skip": "\x1b[31m" * 99}}, "does not say how it was played"),
+        ({"action_meanings": "LEFT RIGHT"}, "does not say how it was played"),
         ({"game": "x\x1b" * 500}, "it was played with 'x"),
     ],
 )
-def test_hostile_metadata_give_one_plain_line(there, capsys, metadata, message):
-    tensors, own = load_tensors(Path("pong.experience"), KIND)
-    save_tensors(Path("hostile"), KIND, tensors, {**own, **metadata})
+def test_hostile_metadata_is_refused_in_one_line(in_played, capsys, metadata, message):
+    tensors, original = load_tensors(Path("pong.experience"), KIND)
+    save_tensors(Path("hostile"), KIND, tensors, {**original, **metadata})
     options = ["--load_experience", "hostile", *SMALL]
     refuse(capsys, ["train", "pong", "x", *options], message)
 
 
-def test_a_kill_writes_what_was_played(played, tmp_path):
+def test_terminated_play_saves_its_experience(played, tmp_path):
     play = [
         sys.executable,
         "-m",

@@ -1,4 +1,4 @@
-"""Classes of the user's own: the examples of docs/extending.md, and mistakes."""
+"""Custom classes: the examples of docs/extending.md, and mistakes."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ DOC = (ROOT / "docs" / "extending.md").read_text()
 
 
 @pytest.fixture
-def here(in_tmp):
-    """A folder with the examples; what they leave among the modules is forgotten."""
+def in_examples(in_tmp):
+    """A folder with the examples; their modules are unloaded afterwards."""
     for file in (ROOT / "examples").iterdir():
         if file.suffix == ".py":
             shutil.copy(file, in_tmp)
@@ -30,14 +30,14 @@ def here(in_tmp):
             del sys.modules[name]
 
 
-def test_the_page_holds_the_examples_and_they_are_short():
+def test_page_contains_the_examples_and_they_are_short():
     blocks = re.findall(r"```python\n(.*?)```", DOC, re.DOTALL)
     files = [(ROOT / "examples" / name).read_text() for name in ("catch.py", "cyclic.py")]
     assert blocks == files
     assert all(len(file.splitlines()) < 40 for file in files)
 
 
-def test_catch_is_learnt_by_the_command_of_the_page(here, capsys):
+def test_documented_command_learns_catch(in_examples, capsys):
     command = re.search(r"train\.sh (catch .*)", DOC)[1].split()
     assert main(["train", *command, "--train_steps", "3000", "--test_steps", "900"]) == 0
     assert float(rows("results/catch.csv")[-1]["average_reward"]) > 0.5
@@ -46,12 +46,12 @@ def test_catch_is_learnt_by_the_command_of_the_page(here, capsys):
     assert main(["test", snapshot, *arguments]) == 0
     assert "20 games in 180 steps" in capsys.readouterr().out
     assert main(["play", snapshot, *arguments[:2], "--display", "none"]) == 0
-    refuse(capsys, ["test", snapshot], "--environment catch:Catch runs the code")
+    refuse(capsys, ["test", snapshot], "give --environment catch:Catch to run its code")
     refuse(capsys, ["test", snapshot, "--environment", "gym"], "trained with --environment catch")
     refuse(capsys, ["record", snapshot, *arguments[:2]], "has no method 'screen'")
 
 
-def test_a_callback_of_ones_own_has_the_last_word(here):
+def test_custom_callback_overrides_exploration(in_examples):
     assert main(["train", "pong", *SMALL, "--callback", "cyclic:CyclicExploration"]) == 0
     assert float(rows()[1]["last_exploration_rate"]) == pytest.approx(0.55, abs=0.01)
     assert main(["resume", "snapshots/pong_2.safetensors", "--epochs", "3"]) == 0  # without it
@@ -82,14 +82,14 @@ class Plain: ...
         (["--callback", "broken:Class"], "cannot import 'broken': SyntaxError"),
     ],
 )
-def test_mistakes_are_one_line(here, capsys, arguments, message):
+def test_mistakes_are_reported_in_one_line(in_examples, capsys, arguments, message):
     Path("mine.py").write_text(MISTAKES)
     Path("broken.py").write_text("class Class(:\n")
     refuse(capsys, ["train", "pong", *arguments], message)
     assert not Path("results/pong.csv").exists()
 
 
-def test_an_environment_and_a_callback_of_the_first_version_work_or_say_what_moved(here, capsys):
+def test_classes_for_the_first_version_work_or_say_what_moved(in_examples, capsys):
     Path("mine.py").write_text(
         "from simple_dqn.agent import Callback\n"
         "class Old(Callback):\n"

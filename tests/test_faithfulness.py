@@ -1,4 +1,4 @@
-"""docs/faithfulness.md against the code: what it says of a preset is what the preset does."""
+"""docs/faithfulness.md against the code: its table matches the presets."""
 
 from __future__ import annotations
 
@@ -37,29 +37,29 @@ def shown(value) -> str:
         value, float) else str(value)  # fmt: skip
 
 
-def test_every_detail_has_its_row():
+def test_every_detail_has_a_row():
     assert list(table()) == DETAILS
 
 
 @pytest.mark.parametrize(("column", "preset"), [(1, "nature"), (2, "simple_dqn")])
-def test_presets_do_what_the_table_says(column, preset):
+def test_presets_match_the_table(column, preset):
     values = resolve({"preset": preset}).to_dict()
     for detail, row in table().items():
         for name, value in settings(row[column]).items():
             assert shown(values[name]) == value, (detail, name)
 
 
-def test_every_difference_between_the_presets_has_its_row():
-    said = {name for row in table().values() for name in settings(row[2])}
-    assert said >= PRESETS["simple_dqn"].keys()
+def test_every_difference_between_the_presets_has_a_row():
+    documented = {name for row in table().values() for name in settings(row[2])}
+    assert documented >= PRESETS["simple_dqn"].keys()
     nature, original = (
         resolve({"preset": p, "random_seed": 1}).to_dict() for p in ("nature", "simple_dqn")
     )
     differing = {name for name in nature if nature[name] != original[name]} - {"preset"}
-    assert said >= differing
+    assert documented >= differing
 
 
-def test_the_tests_that_hold_it_exist():
+def test_tests_named_in_the_table_exist():
     tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
     for detail, row in table().items():
         names = re.findall(r"`(test_\w+)`", row[3])

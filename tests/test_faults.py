@@ -1,4 +1,4 @@
-"""A few turns of ``soak.py``; scripts/soak.sh does them for as long as asked."""
+"""A few rounds of ``soak.py``; scripts/soak.sh runs them for any length of time."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.parametrize("variant", ["plain", "both"])
-def test_a_killed_run_comes_to_the_results_of_an_undisturbed_one(folder, variant):
+def test_killed_run_matches_the_reference_run(folder, variant):
     counts = Counter()
     soak.kill(folder, variant, 3, random.Random(1), counts)
     assert counts["kills"] == 3
 
 
-def test_a_run_survives_a_write_that_fails(folder):
+def test_run_survives_a_failed_write(folder):
     counts, rng = Counter(), random.Random(2)
     while counts.total() - counts["ENOSPC at no operation"] - counts["EIO at no operation"] < 8:
         soak.fail_a_write(folder, "plain", rng, counts)
@@ -35,7 +35,7 @@ def test_damaged_files_are_refused_in_one_line(folder):
     assert len([what for what in counts if what.startswith("refused")]) == 8  # all kinds
 
 
-def test_files_that_were_tampered_with_and_absurd_options_are_answered(folder):
+def test_tampered_files_and_absurd_options_are_handled(folder):
     counts, rng = Counter(), random.Random(4)
     for _ in range(4):
         soak.tamper(folder, rng, counts)

@@ -1,4 +1,4 @@
-"""Files: atomic, safe to read, equal for equal contents."""
+"""Files: written atomically, safe to read, byte-identical for equal contents."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def save(prefix, epoch=3, **kwargs):
     return save_snapshot(str(prefix), **{**values, **kwargs})
 
 
-def test_a_snapshot_knows_its_training(tmp_path):
+def test_snapshot_describes_its_training(tmp_path):
     path = save(tmp_path / "pong_mine")
     assert path.name == "pong_mine_3.safetensors"
     snapshot = load_snapshot(path)
@@ -62,13 +62,13 @@ def config(csv_file, **kwargs):
     return resolve({"csv_file": csv_file, "random_seed": 1, **kwargs})
 
 
-def test_equal_contents_make_equal_bytes_wherever_they_lie(tmp_path):
+def test_equal_contents_give_equal_bytes_at_any_path(tmp_path):
     one = save(tmp_path / "one", config=config("x.csv", log_level="ERROR"))
     two = save(tmp_path / "two", config=config("y.csv"))
     assert one.read_bytes() == two.read_bytes()
 
 
-def test_a_training_state_of_other_weights_is_refused(tmp_path):
+def test_training_state_of_other_weights_is_refused(tmp_path):
     snapshot = load_snapshot(save(tmp_path / "pong"))
     other = save(tmp_path / "other", weights={"a": torch.zeros(2, 3)})
     os.replace(resume_path(other), resume_path(snapshot.path))
@@ -81,14 +81,14 @@ class Evil:
         return os.mkdir, ("evil",)
 
 
-def test_what_is_no_snapshot_gives_one_line(in_tmp):
+def test_invalid_snapshots_are_refused_in_one_line(in_tmp):
     good = save(in_tmp / "pong").read_bytes()
     length = int.from_bytes(good[:8], "little")
     header = json.loads(good[8 : 8 + length])
     meta = json.loads(header["__metadata__"]["simple_dqn"])
 
     def with_meta(honest=True, **changes):
-        """Return the file with other metadata, by default with the checksum of these."""
+        """Return the file with changed metadata, by default with a matching checksum."""
         if honest:
             tensors, _ = load_tensors(in_tmp / "pong_3.safetensors", "snapshot")
             changes["checksum"] = _checksum(tensors, {**meta, **changes})
@@ -109,11 +109,11 @@ def test_what_is_no_snapshot_gives_one_line(in_tmp):
         "another kind": with_meta(kind="training state"),
         "newer": with_meta(format_version=99),
         "no version": with_meta(format_version="one"),
-        "endless version": with_meta(format_version=float("inf")),
+        "infinite version": with_meta(format_version=float("inf")),
         "dishonest": with_meta(honest=False, epoch=4),
         "a weight": good[:-1] + bytes([good[-1] ^ 1]),
         "no checksum": with_meta(honest=False, checksum=None),
-        "before all": with_meta(format_version=0),
+        "version zero": with_meta(format_version=0),
         "epoch": with_meta(epoch="3"),
         "actions": with_meta(action_meanings=[1, 2]),
         "shape": with_meta(observation_shape=5),
@@ -146,7 +146,7 @@ def write(name, content):
     return path
 
 
-def test_a_failing_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
+def test_failed_write_leaves_only_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "file"
     write_atomically(path, b"old")
 
@@ -160,7 +160,7 @@ def test_a_failing_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch)
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_setting_aside_never_overwrites(tmp_path):
+def test_set_aside_never_overwrites(tmp_path):
     path = tmp_path / "file"
     assert set_aside(path) is None
     for content in (b"1", b"2", b"3"):
@@ -170,14 +170,14 @@ def test_setting_aside_never_overwrites(tmp_path):
     assert names == {"file.bak": b"1", "file.bak2": b"2", "file.bak3": b"3"}
 
 
-def test_kinds_are_told_apart(tmp_path):
+def test_kinds_are_distinguished(tmp_path):
     save_tensors(tmp_path / "x", "thing", {"a": torch.ones(1)}, {})
     assert load_tensors(tmp_path / "x", "thing")[0]["a"] == 1
     with pytest.raises(UsageError, match="is a thing, not a snapshot"):
         load_tensors(tmp_path / "x", "snapshot")
 
 
-def test_what_is_no_file_is_not_replaced(tmp_path):
+def test_only_regular_files_are_replaced(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()
     for path in (tmp_path / "pipe", tmp_path / "folder"):
@@ -187,7 +187,7 @@ def test_what_is_no_file_is_not_replaced(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["folder", "pipe"]
 
 
-def test_a_lock_overwrites_nothing_behind_a_link(tmp_path):
+def test_lock_does_not_follow_symlinks(tmp_path):
     (tmp_path / "precious").write_text("precious")
     (tmp_path / "x.lock").symlink_to(tmp_path / "precious")
     with pytest.raises(OSError, match=r"x\.lock"), locked(tmp_path / "x.lock", "x"):
@@ -195,7 +195,7 @@ def test_a_lock_overwrites_nothing_behind_a_link(tmp_path):
     assert (tmp_path / "precious").read_text() == "precious"
 
 
-def test_where_there_are_no_locks_a_run_goes_on_with_a_warning(tmp_path, monkeypatch, caplog):
+def test_run_continues_with_a_warning_without_lock_support(tmp_path, monkeypatch, caplog):
     def flock(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
@@ -204,7 +204,7 @@ def test_where_there_are_no_locks_a_run_goes_on_with_a_warning(tmp_path, monkeyp
         assert "no lock on x_... (No locks available)" in caplog.text
 
 
-def test_a_label_that_ends_in_best(tmp_path):
+def test_label_ending_in_best(tmp_path):
     assert load_snapshot(save(tmp_path / "pong_lr_best")).prefix == str(tmp_path / "pong_lr_best")
     best = save(tmp_path / "pong_lr").rename(tmp_path / "pong_lr_best.safetensors")
     assert load_snapshot(best).prefix == str(tmp_path / "pong_lr")

@@ -1,4 +1,4 @@
-"""The filter page: its colours by hand, its data decoded from the file, and a real short game."""
+"""The filter page: colours worked out by hand, data decoded from the file, a short real game."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def channels(pixels):
     return np.stack([pixels >> shift & 255 for shift in (0, 8, 16, 24)])
 
 
-def test_frames_are_red_green_and_blue():
+def test_frames_become_red_green_and_blue():
     frames = np.uint8([[[1, 2]], [[30, 40]], [[255, 0]]])
     assert channels(rgba(frames)).tolist() == [[[1, 2]], [[30, 40]], [[255, 0]], [[255, 255]]]
 
 
-def test_the_last_three_frames_and_fewer():
+def test_last_three_frames():
     assert last_three(np.arange(5)).tolist() == [2, 3, 4]
     assert last_three(np.arange(4)).tolist() == [1, 2, 3]
     assert last_three(np.arange(3)).tolist() == [0, 1, 2]
@@ -49,7 +49,7 @@ def test_the_last_three_frames_and_fewer():
     assert last_three(np.arange(1)).tolist() == [0, 0, 0]
 
 
-def test_zero_is_mid_grey_and_the_largest_black_or_white():
+def test_zero_is_grey_and_the_extremes_black_or_white():
     values = np.float32([[[0.0, 0.5]], [[-2.0, 1.0]], [[2.0, -0.5]]])
     expected = [[[128, 160]], [[1, 192]], [[255, 96]], [[255, 255]]]  # 128 + 127·v/2
     assert channels(attribution_rgba(values)).tolist() == expected
@@ -59,7 +59,7 @@ def test_zero_is_mid_grey_and_the_largest_black_or_white():
 
 
 class Page(HTMLParser):
-    """What a browser would load, and the data within."""
+    """What a browser would load, and the embedded data."""
 
     def __init__(self, text):
         super().__init__()
@@ -78,7 +78,7 @@ class Page(HTMLParser):
 
 
 def decode(value):
-    """Return a value of the page's data as Python and numpy know it."""
+    """Return a value of the page's data as a Python or numpy object."""
     if isinstance(value, dict) and value.get("type") == "ndarray":
         content = gzip.decompress(base64.b64decode(value["array"]["data"]))
         return np.frombuffer(content, value["dtype"]).reshape(value["shape"])
@@ -122,7 +122,7 @@ def page(layers, tmp_path_factory):
     return path.read_text(encoding="utf-8")
 
 
-def test_the_page_holds_the_pictures(layers, page):
+def test_page_contains_the_images(layers, page):
     states, attributions = sources(Page(page))
     assert len(states) == len(attributions) == len(layers) == 3
     for layer, left, right in zip(layers, states, attributions, strict=True):
@@ -148,7 +148,7 @@ def test_the_page_holds_the_pictures(layers, page):
                                            atol=0.51 / 127 * largest)  # fmt: skip
 
 
-def test_captions_tell_where_and_when(layers, page):
+def test_captions_say_where_and_when(layers, page):
     states, _ = sources(Page(page))
     best = layers[2].strongest
     (y, x), step = best.positions[6], best.steps[6]
@@ -159,7 +159,7 @@ def test_captions_tell_where_and_when(layers, page):
     )
 
 
-def test_a_dead_filter_shows_nothing(page):
+def test_dead_filter_shows_nothing(page):
     states, attributions = sources(Page(page))
     assert "filter 4</b> (of the first 16): never active" in states[1]["caption"][3]
     assert not states[1]["image"][3].any()  # transparent
@@ -167,7 +167,7 @@ def test_a_dead_filter_shows_nothing(page):
         assert np.isnan(attributions[1]["top"][row])
 
 
-def test_the_page_is_self_contained_and_honest(page):
+def test_page_is_self_contained_and_states_its_limits(page):
     assert Page(page).loads == []
     assert not re.search(r"@import|url\(\s*['\"]?http", page)
     assert "<title>a &lt;game&gt;</title>" in page
@@ -184,7 +184,7 @@ def make_page(run, path, filters, page):
     )  # fmt: skip
 
 
-def test_a_game_of_breakout(in_tmp, breakout, caplog):
+def test_game_of_breakout(in_tmp, breakout, caplog):
     """Cut off after 400 frames: 100 steps."""
     caplog.set_level(logging.INFO)
     config = resolve(
@@ -210,7 +210,7 @@ def test_a_game_of_breakout(in_tmp, breakout, caplog):
     assert caplog.messages[-1] == f"wrote {path}"
 
 
-def test_vectors_are_refused_before_anything_is_played(in_tmp):
+def test_vectors_are_refused_before_playing(in_tmp):
     config = resolve(dict(environment="gym", backend="cpu", threads=1, history_length=1))
     with build(config, "CartPole-v1", None, with_memory=False) as run:
         with pytest.raises(UsageError, match="no convolutional layer"):

@@ -1,4 +1,4 @@
-"""What excites a filter: against brute force over all states, and hand-written gradients."""
+"""Strongest states and attributions of filters, against brute force and gradients by hand."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from simple_dqn.networks.q_network import QNetwork
 
 
 def make(history=4, shape=(84, 84), padding=1, batch_norm=False):
-    """Return a network whose batch normalisation, if any, does something."""
+    """Return a network whose batch normalisation, if any, is not the identity."""
     torch.manual_seed(3)
     network = QNetwork(
-        3, history, shape, hidden_units=8, conv1_padding=padding, batch_norm=batch_norm,
-        weight_init="xavier",
+        3, history, shape, filters=32, hidden_layers=1, hidden_units=8, conv1_padding=padding,
+        batch_norm=batch_norm, weight_init="xavier", dueling=False, quantiles=1, noisy=False,
     )  # fmt: skip
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -43,7 +43,7 @@ def random_states(n, history=4, shape=(84, 84)):
 
 
 def watch(network, states, filters):
-    """Show states to the callback, in the buffer of an agent."""
+    """Pass the states to the callback through an agent's buffer."""
     strongest = StrongestStates(network, filters)
     buffer = np.zeros((2, *states.shape[1:]), np.uint8)  # the second lane must not count
     buffer[1] = 255
@@ -57,7 +57,7 @@ def watch(network, states, filters):
 
 
 def rectified_maps(network, state):
-    """Return the maps of one state, layer by layer, by functions only and in float64."""
+    """Return the maps of one state, layer by layer, with torch functions in float64."""
     x = torch.from_numpy(state[None]).double() / 255
     maps = []
     for conv in convolutions(network):
@@ -67,7 +67,7 @@ def rectified_maps(network, state):
     return maps
 
 
-def test_strongest_states_are_those_of_brute_force():
+def test_strongest_states_match_brute_force():
     """Small whole numbers only, so that sums are exact and many states and positions tie."""
     rng = np.random.default_rng(5)
     network = make(history=2, shape=(40, 44))
@@ -77,7 +77,7 @@ def test_strongest_states_are_those_of_brute_force():
             weights.data = torch.from_numpy(values).float()
         conv.bias.data[1] = -1e6  # dead
     states = np.uint8(255) * (rng.random((30, 2, 40, 44)) < 0.3)
-    states = np.concatenate([states] * 5)  # 150: more than two batches, and all come again
+    states = np.concatenate([states] * 5)  # 150: more than two batches, with every state repeated
 
     strongest = watch(network, states, filters=40)
     every = [rectified_maps(network, state) for state in states]
@@ -101,7 +101,7 @@ def test_strongest_states_are_those_of_brute_force():
         assert (layer.activations > 0).sum() > 20
 
 
-def test_activations_are_those_of_the_network_itself():
+def test_activations_match_the_network():
     network, states = make(batch_norm=True), random_states(3)
     rectified = []
     for module in network.modules():
@@ -113,7 +113,7 @@ def test_activations_are_those_of_the_network_itself():
         torch.testing.assert_close(maps.clamp(min=0), after, rtol=1e-4, atol=1e-4)
 
 
-def test_a_new_game_starts_afresh_and_an_empty_one_excites_nothing():
+def test_new_game_resets_and_empty_game_has_no_activations():
     network = make()
     strongest = watch(network, random_states(3), filters=2)
     assert all((layer.activations > -np.inf).all() for layer in strongest.layers)
@@ -127,7 +127,7 @@ def test_a_new_game_starts_afresh_and_an_empty_one_excites_nothing():
 
 
 class GuidedReLU(torch.autograd.Function):
-    """The rectifier that only lets positive gradients back, where its input was positive."""
+    """A rectifier that passes back only positive gradients, where its input was positive."""
 
     @staticmethod
     def forward(ctx, x):
@@ -156,7 +156,7 @@ def by_hand(network, layer, k, position, state, rectify):
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])
-def test_attributions_are_those_by_hand(batch_norm):
+def test_attributions_match_hand_written_gradients(batch_norm):
     network = make(batch_norm=batch_norm)
     found = watch(network, random_states(10), filters=8).layers
     control = randomized(network, "fan_in")
@@ -180,9 +180,9 @@ def test_attributions_are_those_by_hand(batch_norm):
             assert np.allclose(guided, gradient) == (i == 0)  # no rectifier below the first
 
             maps = activation_maps(control, state[None])[i][0, k]
-            own = divmod(int(maps.argmax()), maps.shape[1])
+            strongest = divmod(int(maps.argmax()), maps.shape[1])
             if maps.max() > 0:
-                random = by_hand(control, i, k, own, state, GuidedReLU.apply)
+                random = by_hand(control, i, k, strongest, state, GuidedReLU.apply)
                 np.testing.assert_allclose(layer.control.values[k], random, **close)
 
             for view in (layer.guided, layer.gradient, layer.control):
@@ -193,7 +193,7 @@ def test_attributions_are_those_by_hand(batch_norm):
                 assert view.values.dtype == np.float32
 
 
-def test_the_network_and_torchs_generator_are_left_alone():
+def test_network_and_torch_generator_are_unchanged():
     network = make(batch_norm=True)
     network.layers[0].weight.requires_grad_(False)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
@@ -214,7 +214,7 @@ def test_the_network_and_torchs_generator_are_left_alone():
     assert all(p.grad is None for p in network.parameters())
 
 
-def test_the_control_has_learnt_nothing():
+def test_control_network_is_untrained():
     network = make(batch_norm=True)
     control = randomized(network, "fan_in")
     for ours, theirs in zip(control.modules(), network.modules(), strict=True):
@@ -232,7 +232,7 @@ def test_the_control_has_learnt_nothing():
 
 @pytest.mark.parametrize("padding", [0, 1, 5])
 @pytest.mark.parametrize("shape", [(84, 84), (60, 41)])
-def test_the_receptive_field_is_what_has_a_gradient(padding, shape):
+def test_receptive_field_matches_the_gradient(padding, shape):
     network = make(history=1, shape=shape, padding=padding)
     x = inputs = torch.ones((1, 1, *shape), requires_grad=True)
     path = convolutions(network)
@@ -248,7 +248,7 @@ def test_the_receptive_field_is_what_has_a_gradient(padding, shape):
 
 
 @pytest.mark.parametrize("history", [1, 2, 3, 5])
-def test_any_history_and_screen(history):
+def test_any_history_and_screen_size(history):
     network = make(history, (48, 36), padding=0)
     found = watch(network, random_states(2, history, (48, 36)), filters=64)
     layers = attribute(network, "xavier", found.layers)
@@ -263,7 +263,7 @@ def test_vectors_are_refused_in_one_line():
 
 
 @pytest.mark.gpu
-def test_on_a_gpu():
+def test_gpu_matches_cpu():
     states = random_states(70)
     found = watch(make().cuda(), states, filters=4).layers
     there = attribute(make().cuda(), "fan_in", found)

@@ -20,7 +20,7 @@ def make(env_id, num_envs=1, seed=1, size=84) -> GymEnvironment:
 
 
 class Screens(gymnasium.Env):
-    """RGB screens; actions 3 to 5; ends by itself after 4 steps with action 5, else never."""
+    """RGB screens; actions 3 to 5; action 5 ends the game."""
 
     action_space = gymnasium.spaces.Discrete(3, start=3)
 
@@ -41,8 +41,8 @@ class Screens(gymnasium.Env):
         return self._screen(), float(action), action == 5, False, {}
 
 
-class Shows(gymnasium.Env):
-    """Shows whatever its space holds."""
+class Samples(gymnasium.Env):
+    """Random samples of a given observation space."""
 
     action_space = spaces.Discrete(2)
 
@@ -60,8 +60,8 @@ class Shows(gymnasium.Env):
         return self.shown, 0.0, False, False, {}
 
 
-class Broken(Shows):
-    """Fails in whatever its class says."""
+class Broken(Samples):
+    """Fails in what ``failing`` names."""
 
     failing = ""
 
@@ -91,42 +91,42 @@ def _registered():
     gymnasium.register("Screens-v0", Screens, max_episode_steps=3)
     gymnasium.register("Grey-v0", lambda: Screens((30, 40, 1)), max_episode_steps=3)
     gymnasium.register("Deep-v0", lambda: Screens((30, 40, 7)), max_episode_steps=3)
-    gymnasium.register("Many-v0", lambda: Shows(spaces.Sequence(VECTOR)))
-    gymnasium.register("Board-v0", lambda: Shows(spaces.Box(-1, 1, (2, 3))))
-    gymnasium.register("Parts-v0", lambda: Shows(spaces.Dict(a=spaces.Discrete(3), b=VECTOR)))
-    gymnasium.register("Camera-v0", lambda: Shows(spaces.Dict(a=spaces.Discrete(3), b=SCREEN)))
-    gymnasium.register("Two-v0", lambda: Shows(spaces.Dict(a=SCREEN, b=SCREEN)))
-    gymnasium.register("First-v0", lambda: Shows(spaces.Box(0, 255, (3, 40, 50), np.uint8)))
-    gymnasium.register("Tiles-v0", lambda: Shows(spaces.Dict(a=TILES, b=spaces.Text(9))))
+    gymnasium.register("Many-v0", lambda: Samples(spaces.Sequence(VECTOR)))
+    gymnasium.register("Board-v0", lambda: Samples(spaces.Box(-1, 1, (2, 3))))
+    gymnasium.register("Parts-v0", lambda: Samples(spaces.Dict(a=spaces.Discrete(3), b=VECTOR)))
+    gymnasium.register("Camera-v0", lambda: Samples(spaces.Dict(a=spaces.Discrete(3), b=SCREEN)))
+    gymnasium.register("Two-v0", lambda: Samples(spaces.Dict(a=SCREEN, b=SCREEN)))
+    gymnasium.register("First-v0", lambda: Samples(spaces.Box(0, 255, (3, 40, 50), np.uint8)))
+    gymnasium.register("Tiles-v0", lambda: Samples(spaces.Dict(a=TILES, b=spaces.Text(9))))
     gymnasium.register("Broken-v0", Broken)
     yield
     for name in [i for i in gymnasium.registry if i not in before]:
         del gymnasium.registry[name]
 
 
-def test_vectors_are_gymnasiums_own():
-    env, own = make("CartPole-v1", num_envs=2), gymnasium.make("CartPole-v1")
+def test_vectors_match_gymnasium():
+    env, plain = make("CartPole-v1", num_envs=2), gymnasium.make("CartPole-v1")
     lanes = lane_seeds(np.random.SeedSequence(1), 2)
     seeds = [int(lane.generate_state(1)[0] >> 1) for lane in lanes]
     first = env.restart()
     assert first.shape == (2, 4)
     assert first.dtype == np.float32
     for lane in (0, 1):
-        observation, _ = own.reset(seed=seeds[lane])
+        observation, _ = plain.reset(seed=seeds[lane])
         assert (first[lane] == observation).all()
     for t in range(100):
         actions = np.array([1, t % 2])
         step = env.act(actions)
-        expected = own.step(t % 2)  # lane 1's game
+        expected = plain.step(t % 2)  # lane 1's game
         assert (step.observations[1] == expected[0]).all()
         assert step.rewards[1] == expected[1]
         assert step.terminals[1] == expected[2]
         if step.terminals[1]:
             break
-    assert not env.act(actions).terminals.any()  # it waits
+    assert not env.act(actions).terminals.any()  # it is waiting
 
 
-def test_truncation_is_no_termination():
+def test_truncation_is_not_termination():
     env = make("Screens-v0")
     env.restart()
     steps = [env.act(np.array([0])) for _ in range(3)]
@@ -141,7 +141,7 @@ def test_truncation_is_no_termination():
 
 
 @pytest.mark.parametrize("env_id", ["Screens-v0", "Grey-v0"])
-def test_screens_become_grey_and_small(env_id):
+def test_screens_become_grey_and_are_resized(env_id):
     env = make(env_id, size=50)
     assert (env.restart() == 10).all()
     assert env.observation_shape == (50, 50)
@@ -153,8 +153,8 @@ def test_atari_through_gymnasium():
     assert env.action_meanings == ["NOOP", "FIRE", "RIGHT", "LEFT", "RIGHTFIRE", "LEFTFIRE"]
     observation = env.restart()
     assert observation.shape == (1, 84, 84)
-    own = gymnasium.make("ALE/Pong-v5")
-    rgb, _ = own.reset(seed=int(np.random.SeedSequence(1).generate_state(1)[0] >> 1))
+    plain = gymnasium.make("ALE/Pong-v5")
+    rgb, _ = plain.reset(seed=int(np.random.SeedSequence(1).generate_state(1)[0] >> 1))
     assert (observation[0] == shrink(rgb, 84, 84, "area")).all()
 
 
@@ -169,37 +169,37 @@ def test_atari_through_gymnasium():
         ("Two-v0", "supported are one screen"),
     ],
 )
-def test_what_cannot_be_played_says_so_in_one_line(env_id, message):
+def test_unsupported_environments_are_refused_in_one_line(env_id, message):
     with pytest.raises(UsageError, match=message) as error:
         make(env_id)
     assert "\n" not in str(error.value)
 
 
 def test_discrete_observations_become_one_hot():
-    env, own = make("CliffWalking-v1", num_envs=2), gymnasium.make("CliffWalking-v1")
-    state, _ = own.reset()
+    env, plain = make("CliffWalking-v1", num_envs=2), gymnasium.make("CliffWalking-v1")
+    state, _ = plain.reset()
     first = env.restart()
     assert first.shape == (2, 48)
     assert (first == np.eye(48)[state]).all()
     for action in (0, 1, 1, 2):  # up, right, right, down into the cliff
-        state, reward, *_ = own.step(action)
+        state, reward, *_ = plain.step(action)
         step = env.act(np.array([action, 0]))
         assert (step.observations[0] == np.eye(48)[state]).all()
         assert step.rewards[0] == reward
     assert step.rewards[0] == -100
 
 
-def test_a_lane_that_waits_is_left_as_it_is_while_the_others_play_on():
+def test_waiting_lane_is_unchanged_while_others_play():
     env = make("Screens-v0", num_envs=2)
     env.restart()
     env.act(np.array([2, 0]))  # the first lane's game ends at once
     before = env.last[0].copy()
-    for t in range(7):  # and would have ended again several times
+    for t in range(7):  # and would have ended several more times
         step = env.act(np.array([2, 0]))
         assert (step.observations[0] == before).all()
         assert (step.rewards[0], step.terminals[0], step.truncateds[0]) == (0, False, False)
         if step.truncateds[1]:
-            assert t in (1, 4)  # every third step of its own
+            assert t in (1, 4)  # every third of its steps
             env.restart(np.array([1]))
     assert (env.restart(np.array([0])) == 10).all()
     assert not env.act(np.array([0, 0])).terminals.any()
@@ -213,7 +213,7 @@ def test_a_lane_that_waits_is_left_as_it_is_while_the_others_play_on():
         ("Blackjack-v1", 32 + 11 + 2, None),
     ],
 )
-def test_what_is_no_screen_is_flattened(env_id, size, seen):
+def test_non_image_observations_are_flattened(env_id, size, seen):
     env = make(env_id, num_envs=2)
     first = env.restart()
     step = env.act(np.array([1, 0]))
@@ -224,7 +224,7 @@ def test_what_is_no_screen_is_flattened(env_id, size, seen):
         assert step.observations[lane] == pytest.approx(seen(shown))
 
 
-def test_of_a_dict_with_one_screen_that_is_seen():
+def test_dict_with_one_screen_uses_the_screen():
     env = make("Camera-v0")
     env.restart()
     observation = env.act(np.array([1])).observations[0]
@@ -232,7 +232,7 @@ def test_of_a_dict_with_one_screen_that_is_seen():
     assert (observation == shrink(shown, 84, 84, "area")).all()
 
 
-def test_channels_may_come_first():
+def test_channels_first_screens():
     env = make("First-v0")
     env.restart()
     observation = env.act(np.array([1])).observations[0]
@@ -242,7 +242,7 @@ def test_channels_may_come_first():
     ).all()
 
 
-def test_a_board_of_a_few_tiles_is_no_screen_and_texts_are_not_seen():
+def test_small_boards_are_flattened_and_texts_ignored():
     env = make("Tiles-v0")
     assert env.restart().shape == (1, 147)
     observation = env.act(np.array([1])).observations[0]
@@ -254,26 +254,26 @@ def test_a_board_of_a_few_tiles_is_no_screen_and_texts_are_not_seen():
     [
         ("reset", "'Broken-v0' itself failed in reset: AssertionError"),
         ("step", "'Broken-v0' itself failed in step: "),
-        ("reward", "'Broken-v0' gave the reward nan"),
+        ("reward", "'Broken-v0' returned the reward nan"),
     ],
 )
-def test_an_environment_that_fails_is_named(monkeypatch, failing, message):
+def test_failing_environment_is_named(monkeypatch, failing, message):
     monkeypatch.setattr(Broken, "failing", failing)
     env = make("Broken-v0")
     with pytest.raises(UsageError, match=message):  # noqa: PT012 (one of the two)
         env.restart()
         env.act(np.array([0]))
-    env.close()  # which fails, too, and does no harm
+    env.close()  # fails as well, but harmlessly
 
 
-def test_a_run_that_fails_before_its_first_row_leaves_nothing(in_tmp, capsys, monkeypatch):
+def test_run_that_fails_before_its_first_row_leaves_nothing(in_tmp, capsys, monkeypatch):
     monkeypatch.setattr(Broken, "failing", "reward")
     assert main(["train", "Broken-v0"]) == 2
-    assert "'Broken-v0' gave the reward nan" in capsys.readouterr().err.splitlines()[-1]
+    assert "'Broken-v0' returned the reward nan" in capsys.readouterr().err.splitlines()[-1]
     assert not any(in_tmp.rglob("*.*"))
 
 
-def test_the_actions_are_those_of_the_space_whatever_the_game_inside_says():
+def test_actions_follow_the_wrapped_action_space():
     def two_actions():
         game = gymnasium.make("ALE/Pong-v5")
         return gymnasium.wrappers.TransformAction(game, lambda a: a + 2, spaces.Discrete(2))
@@ -285,13 +285,13 @@ def test_the_actions_are_those_of_the_space_whatever_the_game_inside_says():
     assert env.act(np.array([1])).observations.shape == (1, 84, 84)
 
 
-def test_a_module_in_the_current_folder_is_found(in_tmp, capsys):
+def test_module_in_the_current_folder_is_found(in_tmp, capsys):
     module = """
 import gymnasium
 from gymnasium.envs.classic_control import CartPoleEnv
 gymnasium.register("Local-v0", CartPoleEnv)
 """
-    (in_tmp / "own_games.py").write_text(module)
+    (in_tmp / "custom_games.py").write_text(module)
     options = ["--random_steps", "50", "--train_steps", "20", "--test_steps", "20", "--epochs", "1"]
-    assert main(["train", "own_games:Local-v0", *options]) == 0
-    assert (in_tmp / "results/own_games-Local-v0.csv").exists()
+    assert main(["train", "custom_games:Local-v0", *options]) == 0
+    assert (in_tmp / "results/custom_games-Local-v0.csv").exists()

@@ -13,7 +13,7 @@ from simple_dqn.watch.joystick import choose, keys_of, parts, turned_arrows
 ALL = [action.name for action in Action.__members__.values()][:18]
 
 
-def test_all_eighteen_combinations_reach_their_action():
+def test_all_18_combinations_map_to_their_actions():
     combinations = set()
     for vertical, horizontal, fire in product(("", "UP", "DOWN"), ("", "LEFT", "RIGHT"), (0, 1)):
         name = vertical + horizontal + "FIRE" * fire
@@ -24,7 +24,7 @@ def test_all_eighteen_combinations_reach_their_action():
     assert combinations == set(range(18))
 
 
-def test_what_a_game_lacks_falls_back_to_the_most_that_it_has():
+def test_missing_actions_fall_back_to_the_closest_available():
     breakout = ["NOOP", "FIRE", "RIGHT", "LEFT"]
     assert breakout[choose({"RIGHT", "FIRE"}, breakout)] == "RIGHT"
     assert breakout[choose({"UP", "FIRE"}, breakout)] == "FIRE"
@@ -41,11 +41,11 @@ def test_opposite_directions_cancel():
     assert ALL[choose({"UP", "DOWN", "LEFT"}, ALL)] == "LEFT"
 
 
-def test_digits_choose_in_games_without_a_joystick():
+def test_digits_select_actions_without_a_joystick():
     assert choose({"1"}, ["0", "1"]) == 1
     assert choose(set(), ["push left", "push right"]) == 0
     assert choose({"1", "LEFT"}, ["push left", "push right"]) == 1
-    assert choose({"1"}, ALL) == 0  # not with one
+    assert choose({"1"}, ALL) == 0  # not in a game with a joystick
     assert parts("push left") is None
     assert parts("LEFTUP") is None
 

@@ -11,8 +11,8 @@ from simple_dqn.networks.q_network import NoisyLinear
 from .test_deep_q_network import make_network
 
 
-def test_the_nature_network():
-    """Mnih et al. 2015, Methods; with padding 1, conv1 gives 20x20 as without it."""
+def test_nature_network():
+    """Mnih et al. 2015, Methods; with padding 1, conv1 gives 20x20, as without padding."""
     network = make_network(actions=18)
     shapes = [tuple(p.shape) for p in network.parameters()]
     assert shapes == [
@@ -53,7 +53,7 @@ def test_initial_weights():
 
 
 @pytest.mark.parametrize(("padding", "least"), [(0, 36), (1, 34)])
-def test_the_smallest_screen(padding, least):
+def test_smallest_screen(padding, least):
     network = make_network(shape=(least, least), conv1_padding=padding)
     assert network(torch.zeros(1, 4, least, least, dtype=torch.uint8)).shape == (1, 4)
     with pytest.raises(UsageError, match="too small for the network"):
@@ -61,7 +61,7 @@ def test_the_smallest_screen(padding, least):
 
 
 @pytest.mark.parametrize("quantiles", [1, 3])
-def test_a_dueling_network_adds_values_and_centred_advantages(quantiles):
+def test_dueling_network_adds_values_and_centred_advantages(quantiles):
     network = make_network(shape=(3,), hidden_units=7, dueling=True, quantiles=quantiles)
     head = network.layers[-1]
     states = torch.randn(5, 4, 3)
@@ -98,7 +98,7 @@ def test_hidden_layers():
     )
 
 
-def test_a_noisy_layer_equals_its_noisy_weights_written_out():
+def test_noisy_layer_matches_its_equations():
     """Fortunato et al. 2018, equations 9 to 11: w = μ + σ ⊙ f(ε_out) f(ε_in)ᵀ."""
     torch.manual_seed(3)
     layer = NoisyLinear(6, 4)
@@ -118,18 +118,18 @@ def test_a_noisy_layer_equals_its_noisy_weights_written_out():
     assert torch.equal(layer(x), torch.nn.functional.linear(x, layer.weight, layer.bias))
 
 
-def test_noise_is_factorised_and_starts_at_half_a_fan_in():
+def test_initial_scale_of_the_factorised_noise():
     torch.manual_seed(4)
     layer = NoisyLinear(400, 300)
     assert torch.allclose(layer.sigma_weight, torch.tensor(0.5 / 20))
     assert torch.allclose(layer.sigma_bias, torch.tensor(0.5 / 20))
     layer.draw_noise(True)
-    for noise in layer.noise:  # f(ε)² = |ε|, whose mean is √(2/π); signs are even
+    for noise in layer.noise:  # f(ε)² = |ε|, whose mean is √(2/π); signs are balanced
         assert noise.square().mean().item() == pytest.approx(np.sqrt(2 / np.pi), rel=0.15)
         assert abs(noise.sign().mean().item()) < 0.2
 
 
-def test_only_the_fully_connected_layers_are_noisy():
+def test_only_fully_connected_layers_are_noisy():
     network = make_network(noisy=True, dueling=True)
     noisy = {name for name, m in network.named_modules() if isinstance(m, NoisyLinear)}
     linear = {name for name, m in network.named_modules() if isinstance(m, nn.Linear)}
@@ -141,3 +141,16 @@ def test_only_the_fully_connected_layers_are_noisy():
     assert not torch.allclose(network(pixels), mean)
     network.draw_noise(False)
     assert torch.equal(network(pixels), mean)
+
+
+def test_board_goes_through_one_small_convolution():
+    """Young and Tian 2019: 3x3 with 16 filters, 128 hidden units; here of two observations."""
+    network = make_network(shape=(4, 10, 9), filters=16, hidden_units=128, actions=3)
+    shapes = [tuple(p.shape) for p in network.parameters()]
+    assert shapes == [(16, 16, 3, 3), (16,), (128, 16 * 8 * 7), (128,), (3, 128), (3,)]
+    boards = torch.randint(0, 2, (5, 4, 4, 10, 9), dtype=torch.uint8)  # [B, H, channels, r, c]
+    conv, hidden, out = network.layers[0], network.layers[3], network.layers[5]
+    x = nn.functional.conv2d(boards.reshape(5, 16, 10, 9).float(), conv.weight, conv.bias).relu()
+    expected = out(hidden(x.flatten(1)).relu())
+    torch.testing.assert_close(network(boards * 255), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(network(boards.float()), expected, rtol=1e-4, atol=1e-5)

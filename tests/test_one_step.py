@@ -1,4 +1,4 @@
-"""The life of one step, traced: how many files a training step and the way to it run through."""
+"""The life of one step, traced: how many files a training step and the path to it run through."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ONE_STEP = {
 
 
 class Trace:
-    """The files of the package in which functions are called, callbacks left out, and by whom."""
+    """Records the files of the package whose functions are called, and by which; no callbacks."""
 
     def __init__(self):
         self.files, self.calls = set(), set()
@@ -61,7 +61,7 @@ def traced(call):
     return trace
 
 
-def test_a_training_step_runs_through_eight_files_and_calls_nobody_back():
+def test_training_step_runs_through_eight_files_without_calling_back():
     kind, game, rom = find_game("breakout", "ale")
     options = {"environment": kind, "random_seed": 1, "replay_size": 500, "hidden_units": 16}
     with build(resolve(options), game, rom, with_tests=False) as run:
@@ -69,7 +69,7 @@ def test_a_training_step_runs_through_eight_files_and_calls_nobody_back():
         agent.play_random(20)
         agent.train(4)
 
-        def steps():  # what ``Agent.train`` does between two updates
+        def steps():  # what ``Agent.train`` does for one update
             for _ in range(4):
                 agent.step(0.5)
             batch = agent.memory.sample(32)
@@ -79,9 +79,9 @@ def test_a_training_step_runs_through_eight_files_and_calls_nobody_back():
         trace = traced(steps)
         whole = traced(lambda: agent.train(8))
     assert trace.files == ONE_STEP
-    assert whole.files - {"callback.py"} == ONE_STEP  # where the record of the phase is made
+    assert whole.files - {"callback.py"} == ONE_STEP  # where the record of the phase is defined
     assert len(ONE_STEP) <= 8
-    # Only the agent calls across: the others never call it back, nor each other's rooms.
+    # Only the agent calls the others: they never call it back, nor one another.
     assert {callee for _, callee in whole.calls if callee == "agent.py"} <= {"agent.py"}
     assert {caller for caller, callee in whole.calls if callee == "agent.py"} <= {"agent.py"}
     for classes in ("environment", "replay_memory", "deep_q_network"):
@@ -89,7 +89,7 @@ def test_a_training_step_runs_through_eight_files_and_calls_nobody_back():
         assert callees <= ONE_STEP - {"agent.py"} | {"callback.py"}
 
 
-def test_the_way_to_the_loop_is_short(in_tmp, monkeypatch):
+def test_path_to_the_loop_is_short(in_tmp, monkeypatch):
     """From scripts/train.sh to ``Agent.train``: the files on the stack, and train.sh itself."""
     stack = []
 
@@ -106,18 +106,18 @@ def test_the_way_to_the_loop_is_short(in_tmp, monkeypatch):
     assert ours == {"main.py", "commands/train.py", "commands/epochs.py"}
 
 
-def test_contributing_says_so():
+def test_contributing_lists_the_files():
     text = (ROOT / "CONTRIBUTING.md").read_text()
     life = text[text.index("life of one step") :]
     named = set(re.findall(r"[\w/]+\.py", life))
     assert named >= {name.rpartition("/")[2] for name in ONE_STEP} or named >= ONE_STEP
 
 
-def test_sizes():
+def test_module_sizes():
     """No module over 350 lines; the two that everyone reads first at most 230."""
     lines = {p.relative_to(PACKAGE): len(p.read_text().splitlines()) for p in PACKAGE.rglob("*.py")}
     assert max(lines.values()) <= 350
     assert max(lines[Path(name)] for name in ("agent.py", "deep_q_network.py")) <= 230
-    beside = {"__init__.py", "__main__.py", "__pycache__", "py.typed"}
-    entries = {path.name for path in PACKAGE.iterdir()} - beside
+    ignored = {"__init__.py", "__main__.py", "__pycache__", "py.typed"}
+    entries = {path.name for path in PACKAGE.iterdir()} - ignored
     assert len(entries) <= 17

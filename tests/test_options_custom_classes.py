@@ -1,4 +1,4 @@
-"""Custom classes by name; tests/test_extending.py has whole runs with them."""
+"""Custom classes by name; tests/test_extending.py tests whole runs with them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from simple_dqn.options.custom_classes import make
 
 @pytest.fixture
 def module(tmp_path, monkeypatch):
-    """Write the module ``custom`` into the current folder; forget it afterwards."""
+    """Write the module ``custom`` into the current folder; unload it afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
 
@@ -23,7 +23,7 @@ def module(tmp_path, monkeypatch):
     sys.modules.pop("custom", None)
 
 
-def test_a_class_in_the_current_folder_gets_its_arguments(module):
+def test_class_in_the_current_folder_gets_its_arguments(module):
     module("class Outer:\n    class Inner(dict): ...\n")
     assert make("custom:Outer.Inner", dict, "callback", [("a", 1)], b=2) == {"a": 1, "b": 2}
 
@@ -44,14 +44,14 @@ def test_a_class_in_the_current_folder_gets_its_arguments(module):
         ),
     ],
 )
-def test_an_import_of_a_module_that_has_moved_says_where_it_is(module, line, message):
+def test_import_of_a_moved_module_says_where_it_is(module, line, message):
     module(f"{line}\nclass Game(dict): ...\n")
     with pytest.raises(UsageError) as error:
         make("custom:Game", dict, "environment")
     assert str(error.value) == message
 
 
-def test_the_named_modules_have_what_has_moved():
+def test_moved_names_can_be_imported():
     from simple_dqn.environment import Step  # noqa: F401
     from simple_dqn.replay_memory import Batch, Experience  # noqa: F401
 

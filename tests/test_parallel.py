@@ -1,4 +1,4 @@
-"""ParallelEnvironment: what worker processes play is what this process would have played."""
+"""ParallelEnvironment: worker processes play exactly what a single process would."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from simple_dqn.options.resolve import resolve
 
 
 def play(name, num_envs, workers, steps, seed=3, **options):
-    """Play at random, now as in training, now as in a test; return all that was observed."""
+    """Play at random, first as in training, then as in a test; return all observations."""
     kind, game, rom = find_game(name, "auto")
     config = resolve({"environment": kind, "random_seed": 0, **options})
     seeds = np.random.SeedSequence(seed)
@@ -52,9 +52,9 @@ def play(name, num_envs, workers, steps, seed=3, **options):
         ("CartPole-v1", {"preset": "vector"}),
     ],
 )
-def test_workers_play_what_one_process_would(name, options):
+def test_workers_match_a_single_process(name, options):
     expected = play(name, 5, 0, 60, **options)
-    for workers in (2, 9):  # more than lanes: one a lane
+    for workers in (2, 9):  # more than lanes: one per lane
         seen = play(name, 5, workers, 60, **options)
         assert len(seen) == len(expected)
         for ours, theirs in zip(seen, expected, strict=True):
@@ -89,7 +89,7 @@ def alive(pid):
     return True
 
 
-def test_what_fails_in_a_worker_is_told_here():
+def test_worker_errors_are_reported():
     env = ParallelEnvironment(Fragile, 2, np.random.SeedSequence(0), 2)
     env.restart()
     assert env.act(np.array([1, 0])).observations.tolist() == [[1, 1], [0, 0]]
@@ -99,12 +99,12 @@ def test_what_fails_in_a_worker_is_told_here():
     env.close()
 
 
-def test_a_worker_that_dies_is_told_and_none_outlives_its_environment():
+def test_dead_worker_is_reported_and_none_outlives_the_environment():
     env = ParallelEnvironment(Fragile, 4, np.random.SeedSequence(0), 2)
-    assert not env.processes  # nobody has asked for a game
+    assert not env.processes  # no game was requested yet
     env.restart()
     pids = [process.pid for process in env.processes]
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # sent to all processes at once
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # as sent to a process group
         os.kill(pids[0], number)
     assert env.act(np.zeros(4, int)).rewards.tolist() == [1, 1, 1, 1]
     os.kill(pids[1], signal.SIGKILL)
@@ -112,11 +112,11 @@ def test_a_worker_that_dies_is_told_and_none_outlives_its_environment():
         env.act(np.zeros(4, int))
     env.close()
     assert not any(map(alive, pids))
-    env.close()  # twice is no error
+    env.close()  # closing twice is not an error
 
 
-def test_the_first_workers_of_a_process_do_not_hear_signals_either(tmp_path):
-    """Python's own helper, which starts with them, would let them hear SIGINT and SIGTERM."""
+def test_first_workers_of_a_process_ignore_signals(tmp_path):
+    """Python's helper process, which starts first, would otherwise unblock SIGINT and SIGTERM."""
     script = """if True:
         import os, signal
         import numpy as np
@@ -137,8 +137,8 @@ def test_the_first_workers_of_a_process_do_not_hear_signals_either(tmp_path):
     subprocess.run([sys.executable, path], check=True, env={**os.environ, "PYTHONPATH": root})
 
 
-class Forgetful(Fragile):
-    """Games that do not stand again where they stood."""
+class NotRestorable(Fragile):
+    """Games whose state cannot be restored."""
 
     def state_dict(self):
         return dict(lanes=[{}], observations=np.zeros((1, 2), np.float32))
@@ -147,9 +147,9 @@ class Forgetful(Fragile):
         raise NotRepeatableError("forgotten")
 
 
-def test_games_in_workers_that_cannot_be_repeated_begin_anew():
-    env = ParallelEnvironment(Forgetful, 4, np.random.SeedSequence(0), 2)
-    assert env.state_dict() is None  # nobody has played
+def test_workers_restart_games_that_cannot_be_restored():
+    env = ParallelEnvironment(NotRestorable, 4, np.random.SeedSequence(0), 2)
+    assert env.state_dict() is None  # nothing was played yet
     observations = env.restart()
     state = dict(lanes=[{}] * 4, observations=observations)
     for _ in range(2):
@@ -161,7 +161,7 @@ def test_games_in_workers_that_cannot_be_repeated_begin_anew():
 
 
 class Watcher(Callback):
-    """A callback that keeps what it sees of a testing phase."""
+    """Records the number of threads at each step."""
 
     def __init__(self):
         self.threads = set()
@@ -172,14 +172,14 @@ class Watcher(Callback):
 
 
 class Overrides(Callback):
-    """Takes action 1 in every lane; all actions are there to be overridden."""
+    """Overrides the actions of all lanes with action 1."""
 
     def on_act(self, agent, actions):
         assert actions.shape == (5,)
         actions[:] = 1
 
 
-def test_a_callback_overrides_the_actions_of_all_groups_at_once():
+def test_callback_overrides_the_actions_of_all_groups():
     kind, game, rom = find_game("breakout", "auto")
     config = resolve({"environment": kind, "random_seed": 1, "num_envs": 5, "workers": 2})
     with build(config, game, rom, with_tests=False) as run:
@@ -200,8 +200,8 @@ def two_threads():
     torch.set_num_threads(before)
 
 
-def test_a_test_in_workers_is_that_of_one_process(two_threads):
-    """The network acts for one process's lanes while the other's play; the scores are the same."""
+def test_testing_with_workers_gives_the_same_scores(two_threads):
+    """The network acts for the lanes of one worker while the other worker plays."""
     kind, game, rom = find_game("breakout", "auto")
     results = []
     for workers in (0, 2):
@@ -225,25 +225,25 @@ def test_a_test_in_workers_is_that_of_one_process(two_threads):
     assert len(results[0][0]) == 7
 
 
-def test_tests_have_a_process_for_each_thread_but_two_lanes_for_each_process(two_threads):
+def test_default_number_of_test_workers(two_threads):
     rom = find_game("breakout", "auto")[2]
     assert rom is not None
     auto = resolve({"random_seed": 1})
     assert [count_test_workers(auto, rom, lanes) for lanes in (1, 3, 4, 16)] == [0, 0, 2, 2]
-    assert count_test_workers(auto, None, 16) == 0  # not Atari's
+    assert count_test_workers(auto, None, 16) == 0  # not an Atari game
     assert count_test_workers(resolve({"random_seed": 1, "test_workers": 5}), None, 16) == 5
     torch.set_num_threads(1)
     assert count_test_workers(auto, rom, 16) == 0
 
 
-def test_a_game_that_cannot_be_made_is_refused():
+def test_invalid_game_is_refused():
     kind, game, rom = find_game("pong", "auto")
     config = resolve({"environment": kind, "game_mode": 99, "random_seed": 0})
-    with pytest.raises(UsageError, match="--game_mode of pong is one of"):
+    with pytest.raises(UsageError, match="--game_mode of pong must be one of"):
         make_environment(config, game, rom, 2, np.random.SeedSequence(0), workers=2)
 
 
-def test_shown_games_stay_in_this_process():
+def test_displayed_games_run_in_this_process():
     kind, game, rom = find_game("pong", "auto")
     config = resolve({"environment": kind, "random_seed": 0})
     make = partial(make_environment, config, game, rom, 2, np.random.SeedSequence(0))
@@ -252,8 +252,8 @@ def test_shown_games_stay_in_this_process():
     env.close()
 
 
-def test_workers_end_when_the_process_that_trains_is_killed(tmp_path):
-    """With their pipe broken nobody is left to play for."""
+def test_workers_exit_when_the_training_process_is_killed(tmp_path):
+    """They notice it by their broken pipe."""
     script = tmp_path / "train.py"
     script.write_text(
         "import numpy as np, time\n"

@@ -14,7 +14,7 @@ from simple_dqn.watch import player as module
 from simple_dqn.watch.interface import QUIT, Display
 from simple_dqn.watch.player import KEYS, NewGame, Player, Quit
 
-FRAMES_A_STEP = 4
+FRAMES_PER_STEP = 4
 
 
 class Clock:
@@ -28,11 +28,11 @@ class Clock:
 
 
 class Games(Environment):
-    """A game of ``length`` steps; a step is four frames and rewards 1; the screen is its count."""
+    """Games of ``length`` steps of four frames, with reward 1; screens show the frame number."""
 
     def __init__(self, length=5):
         self.num_envs, self.length = 1, length
-        self.frame_skip, self.is_console = FRAMES_A_STEP, True
+        self.frame_skip, self.is_console = FRAMES_PER_STEP, True
         self.action_meanings = ["NOOP", "FIRE", "RIGHT", "LEFT"]
         self.observation_shape, self.observation_dtype = (2, 2), np.dtype(np.uint8)
         self.actions, self.frames, self.steps, self.restarts = [], 0, 0, 0
@@ -56,7 +56,7 @@ class Games(Environment):
 
     def act(self, actions):
         self.actions.append(int(actions[0]))
-        for _ in range(FRAMES_A_STEP):
+        for _ in range(FRAMES_PER_STEP):
             self.frame()
         self.steps += 1
         over = np.array([self.steps == self.length])
@@ -139,29 +139,29 @@ def test_m_takes_over_and_returns_control(monkeypatch):
     assert play.status().startswith("the network plays, ε 0")
 
 
-def test_without_a_network_a_person_plays_from_the_start(monkeypatch):
+def test_without_a_network_the_user_plays_from_the_start(monkeypatch):
     play = Play(monkeypatch, {1: {"RIGHT"}, 6: ["m"], 10: ["q"]}, has_network=False)
     play.agent.play(1)
     assert play.environment.actions == [2] * 5
     assert play.player.players == {"you"}
-    said = {scene.status.rpartition(" · ")[2] for scene in play.display.scenes}
-    assert "no network to return control to" in said
-    assert "no network, so no Q-values" in said
+    notes = {scene.status.rpartition(" · ")[2] for scene in play.display.scenes}
+    assert "no network to return control to" in notes
+    assert "no network, so no Q-values" in notes
 
 
 @pytest.mark.parametrize(("keys", "speed"), [([], 1), (["s"], 2), (["a", "a"], 1 / 4)])
-def test_frames_come_at_the_games_own_rate_times_the_speed(monkeypatch, keys, speed):
+def test_frame_rate_is_the_games_rate_times_the_speed(monkeypatch, keys, speed):
     play = Play(monkeypatch, {1: keys}, length=20)
     play.player.on_phase_end = lambda agent: None
     play.agent.play(1)
     seconds = play.display.times[-1] - play.display.times[0]
     assert seconds == pytest.approx(80 / (60 * speed), rel=0.03)
-    said = int(re.search(r"(\d+) frames/s", play.status())[1])
-    assert said == pytest.approx(60 * speed, rel=0.03)
+    rate = int(re.search(r"(\d+) frames/s", play.status())[1])
+    assert rate == pytest.approx(60 * speed, rel=0.03)
     assert len(play.display.scenes) == pytest.approx(81 if speed <= 1 else 41, abs=1)
 
 
-def test_a_slow_display_costs_frames_of_the_picture_not_of_the_game(monkeypatch):
+def test_slow_display_skips_pictures_but_not_game_frames(monkeypatch):
     play = Play(monkeypatch, length=30, drawing=0.025)  # 40 pictures a second at best
     play.player.on_phase_end = lambda agent: None
     before = play.clock.now
@@ -191,7 +191,7 @@ def test_pause_and_single_steps(monkeypatch):
     assert any("paused" in scene.status for scene in play.display.scenes)
 
 
-def test_q_shows_the_values_and_the_action_that_is_done(monkeypatch):
+def test_q_shows_the_values_and_the_action_taken(monkeypatch):
     play = Play(monkeypatch, {2: "q", 9: ["m"], 13: {"LEFT"}, 17: "q"}, length=6)
     asked = []
     predict = play.agent.network.predict
@@ -317,7 +317,7 @@ def test_a_key_is_answered_before_the_next_picture_of_a_slow_game(monkeypatch):
     assert answered - asked[0] < 0.1  # at 1/16 of the speed a picture lasts 4 seconds
 
 
-def test_r_gives_the_game_up_and_the_score_begins_at_0(monkeypatch):
+def test_r_restarts_the_game_and_the_score(monkeypatch):
     play = Play(monkeypatch, {10: ["r"]}, length=5)
     with pytest.raises(NewGame):
         play.agent.play(1)
@@ -328,17 +328,17 @@ def test_r_gives_the_game_up_and_the_score_begins_at_0(monkeypatch):
 
 
 @pytest.mark.parametrize("key", ["escape", QUIT])
-def test_leaving(monkeypatch, key):
+def test_quit_keys(monkeypatch, key):
     play = Play(monkeypatch, {7: [key]})
     with pytest.raises(Quit):
         play.agent.play(1)
-    assert not play.display.closed  # that is up to the caller who opened it
+    assert not play.display.closed  # left to the caller, who opened it
     play.player.close()
     assert play.display.closed
     play.player.close()  # closing twice is allowed
 
 
-def test_a_games_end_can_be_seen_for_a_while_or_until_a_key(monkeypatch):
+def test_end_of_game_stays_visible_until_a_timeout_or_key(monkeypatch):
     play = Play(monkeypatch, length=2)
     play.agent.play(1)
     assert play.clock.now - play.display.times[8] == pytest.approx(module.LAST_LOOK, abs=0.1)
@@ -368,7 +368,7 @@ class Mute:
         pass
 
 
-def test_sound_goes_with_every_frame_and_brackets_change_the_volume(monkeypatch):
+def test_every_frame_plays_sound_and_brackets_change_the_volume(monkeypatch):
     speaker = Mute()
     play = Play(monkeypatch, {1: ["]"], 5: ["[", "["], 9: ["s"]}, length=4, speaker=speaker)
     play.agent.play(1)
@@ -383,7 +383,7 @@ def test_sound_goes_with_every_frame_and_brackets_change_the_volume(monkeypatch)
     assert any(scene.status.endswith(" · no sound") for scene in silent.display.scenes)
 
 
-def test_while_testing_no_key_takes_over_and_escape_closes_only_the_display(monkeypatch):
+def test_keys_during_a_test_affect_only_the_display(monkeypatch):
     keys = {5: ["m", "r"], 9: {"LEFT"}, 13: ["h"], 41: ["escape"]}
     play = Play(monkeypatch, keys, length=5)
     frame = play.environment.frame
@@ -411,7 +411,7 @@ def test_watching_a_test_draws_at_most_15_times_a_second(monkeypatch):
     assert len(play.display.scenes) == pytest.approx(4 * 15, rel=0.15)
 
 
-def test_escape_at_any_speed_leaves_a_test_running(monkeypatch):
+def test_escape_at_any_speed_keeps_a_test_running(monkeypatch):
     """At a low speed the keyboard is read while waiting for the next frame."""
     play = Play(monkeypatch, {2: ["a"] * 9, 6: ["escape"]}, length=5)
     frame = play.environment.frame
@@ -421,7 +421,7 @@ def test_escape_at_any_speed_leaves_a_test_running(monkeypatch):
     assert play.environment.actions == [2] * 10
 
 
-def test_a_speed_chosen_while_training_stays_for_the_next_phase(monkeypatch):
+def test_chosen_speed_persists_into_the_next_phase(monkeypatch):
     play = Play(monkeypatch, {2: ["a"]}, length=5)
     frame = play.environment.frame
     monkeypatch.setattr(play.environment, "frame", lambda: (play.clock.sleep(0.08), frame()))
@@ -430,7 +430,7 @@ def test_a_speed_chosen_while_training_stays_for_the_next_phase(monkeypatch):
     assert "16x" in play.status()
 
 
-def test_the_rate_is_that_of_the_last_second(monkeypatch):
+def test_rate_is_measured_over_the_last_second(monkeypatch):
     play = Play(monkeypatch, length=2500)
     frame = play.environment.frame
 
@@ -443,7 +443,7 @@ def test_the_rate_is_that_of_the_last_second(monkeypatch):
     assert "50 frames/s" in play.status()
 
 
-def test_the_keyboard_is_read_while_only_another_lane_is_active(monkeypatch):
+def test_keyboard_is_read_while_only_another_lane_is_active(monkeypatch):
     play = Play(monkeypatch, {1: ["h"]}, length=3)
     play.environment.on_frame = ()  # lane 0 is no longer active
     act = play.environment.act
@@ -452,9 +452,9 @@ def test_the_keyboard_is_read_while_only_another_lane_is_active(monkeypatch):
     assert play.display.scenes[-1].help
 
 
-def test_v_reports_that_there_is_no_picture(monkeypatch):
+def test_v_reports_a_state_without_a_picture(monkeypatch):
     play = Play(monkeypatch, {1: ["v"]})
-    play.agent.testing_games = play.environment, StateBuffer(1, 4, (2,), np.float32)
+    play.agent.testing_lanes = play.environment, StateBuffer(1, 4, (2,), np.float32)
     monkeypatch.setattr(play.environment, "restart", lambda lanes=None: (
         play.environment.frame(), np.zeros((1, 2), np.float32))[1])  # fmt: skip
     act = Games.act

@@ -1,4 +1,4 @@
-"""Prioritized replay against running sums, against its formulas by hand, and by statistics."""
+"""Prioritized replay against running sums, formulas worked out by hand, and statistics."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from simple_dqn.replay.prioritized import LEAST_PRIORITY, PrioritizedReplayMemory, SumTree
 
-from .test_replay_memory import fill, require_agreement
+from .test_replay_memory import assert_agreement, fill
 
 
 def make(size=20, num_envs=1, history_length=1, exponent=1.0, seed=0, **kwargs):
@@ -25,7 +25,7 @@ def make(size=20, num_envs=1, history_length=1, exponent=1.0, seed=0, **kwargs):
 
 @settings(max_examples=150, deadline=None)
 @given(st.integers(1, 70), st.integers(0, 2**32 - 1))
-def test_the_tree_finds_what_a_running_sum_finds(size, seed):
+def test_sum_tree_matches_a_running_sum(size, seed):
     rng = np.random.default_rng(seed)
     tree, numbers = SumTree(size), np.zeros(size)
     for _ in range(5):
@@ -33,14 +33,14 @@ def test_the_tree_finds_what_a_running_sum_finds(size, seed):
         values = rng.integers(0, 5, len(where)).astype(float)
         tree.set(where, values)
         for i, value in zip(where, values, strict=True):
-            numbers[i] = value  # of an index given twice the last counts
+            numbers[i] = value  # of a repeated index the last value counts
         assert tree.total == numbers.sum()
         assert (tree.get(np.arange(size)) == numbers).all()
         if tree.total:
             sums = rng.random(50) * tree.total
             expected = np.searchsorted(numbers.cumsum(), sums, side="right")
             assert (tree.find(sums) == expected).all()
-            assert numbers[tree.find(np.array([0.0, tree.total]))].all()  # never one that is 0
+            assert numbers[tree.find(np.array([0.0, tree.total]))].all()  # never a zero
 
 
 @settings(max_examples=60, deadline=None)
@@ -53,7 +53,7 @@ def test_the_tree_finds_what_a_running_sum_finds(size, seed):
     padding=st.sampled_from(["zero", "reject"]),
     n_step=st.integers(1, 4),
 )
-def test_it_samples_the_transitions_of_the_uniform_memory(
+def test_samples_the_same_transitions_as_uniform_replay(
     seed, num_envs, history_length, slots, steps, padding, n_step
 ):
     memory = make(
@@ -65,13 +65,13 @@ def test_it_samples_the_transitions_of_the_uniform_memory(
             memory.sample(4)
         return
     batch = memory.sample(40 * len(expected))
-    require_agreement(batch, expected)
+    assert_agreement(batch, expected)
     assert set(batch.indices.tolist()) == set(expected)
-    assert batch.weights == pytest.approx(1)  # nothing was learnt yet: all alike
+    assert batch.weights == pytest.approx(1)  # no update yet: all equal
 
 
-def four(exponent=1.0, importance_exponent=1.0):
-    """A memory of four transitions, at 1 to 4, with |δ| 1, 2, 3 and 4."""
+def make_four(exponent=1.0, importance_exponent=1.0):
+    """Return a memory of four transitions, at indices 1 to 4, with |δ| 1, 2, 3 and 4."""
     memory = make(exponent=exponent)
     memory.importance_exponent = importance_exponent
     memory.restart(None, np.array([10]))
@@ -82,8 +82,8 @@ def four(exponent=1.0, importance_exponent=1.0):
 
 
 @pytest.mark.parametrize("exponent", [0, 0.6, 1])
-def test_transitions_are_drawn_in_proportion_to_their_priority(exponent):
-    memory, draws = four(exponent), 40_000
+def test_sampling_is_proportional_to_priority(exponent):
+    memory, draws = make_four(exponent), 40_000
     counts = np.zeros(4)
     for _ in range(draws // 8):
         counts += np.bincount(memory.sample(8).indices, minlength=5)[1:5]
@@ -95,21 +95,21 @@ def test_transitions_are_drawn_in_proportion_to_their_priority(exponent):
 def test_weights_by_hand():
     """P = .1, .2, .3, .4; w = (4 P)^-β over the largest, which is that of P = .1."""
     for beta in (0, 0.4, 1):
-        batch = four(1, beta).sample(4000)
+        batch = make_four(1, beta).sample(4000)
         assert set(batch.indices.tolist()) == {1, 2, 3, 4}
         for index, weight in zip(batch.indices, batch.weights, strict=True):
             assert weight == pytest.approx((1 / index) ** beta, rel=1e-4)
 
 
-def test_a_new_transition_has_the_largest_priority_so_far():
-    memory = four()
+def test_new_transition_has_the_largest_priority_so_far():
+    memory = make_four()
     memory.add(np.array([0]), np.array([0.0]), np.array([20]), np.array([False]))
     assert memory.tree.get(np.arange(6)) == pytest.approx([0, 1, 2, 3, 4, 4], rel=1e-5)
     memory.update_priorities(np.array([5]), torch.tensor([0.0]))
-    assert memory.tree.get(np.array([5]))[0] == LEAST_PRIORITY  # small, never none
+    assert memory.tree.get(np.array([5]))[0] == LEAST_PRIORITY  # small, but never zero
 
 
-def test_an_overwritten_slot_forgets_its_priority():
+def test_overwritten_slot_loses_its_priority():
     memory = make(6)
     for episode in range(4):
         memory.restart(None, np.array([episode + 1]))

@@ -1,4 +1,4 @@
-"""Recordings, decoded again: as many frames as the emulator ran, the same pixels, sound in time."""
+"""Recordings, decoded again: every emulator frame, the same pixels, sound in sync."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def game(breakout):
     return frames
 
 
-def test_a_video_has_every_frame_with_its_pixels_and_sound_in_time(game, tmp_path):
+def test_video_has_every_frame_and_sound_in_sync(game, tmp_path):
     path = tmp_path / "game.mp4"
     video = Video(path, 60, 60 * 512, Film(4, 7 / 4, None))
     for frame in game:
@@ -79,7 +79,7 @@ def test_a_video_has_every_frame_with_its_pixels_and_sound_in_time(game, tmp_pat
     assert abs(best) / SOUND_RATE < 1 / 60  # less than a frame apart
 
 
-def test_a_silent_game_makes_a_silent_video(tmp_path):
+def test_silent_game_makes_a_silent_video(tmp_path):
     video = Video(tmp_path / "a.mp4", 30, 0, Film(1, 1, None))
     for grey in range(10):
         video(Frame(np.full((41, 61, 3), 20 * grey, np.uint8), np.empty(0, np.uint8)))
@@ -92,7 +92,7 @@ def test_a_silent_game_makes_a_silent_video(tmp_path):
     assert [int(frame.mean()) for frame in frames] == pytest.approx(range(0, 200, 20), abs=3)
 
 
-def test_a_film_is_the_screen_with_whole_number_scaling(game):
+def test_film_scales_the_screen_by_whole_numbers(game):
     screen = game[5][0]
     assert (Film(4, 7 / 4, None)(screen) == screen.repeat(4, 0).repeat(7, 1)).all()
     assert Film(1, 7 / 4, None)(screen).shape == (210, 320, 3)
@@ -115,7 +115,7 @@ def test_a_film_is_the_screen_with_whole_number_scaling(game):
     assert (after[:, 1120:] != before[:, 1120:]).any()
 
 
-def test_a_gif_has_every_third_frame_and_no_flicker(game, tmp_path):
+def test_gif_has_every_third_frame_and_no_flicker(game, tmp_path):
     gif = Gif(tmp_path / "a.gif", 60, True, Film(2, 1, None))
     for frame in game:
         gif(frame)
@@ -124,7 +124,7 @@ def test_a_gif_has_every_third_frame_and_no_flicker(game, tmp_path):
     with Image.open(tmp_path / "a.gif") as image:
         for number in range(image.n_frames):
             image.seek(number)
-            # Equal pictures in a row become one that stays longer.
+            # Consecutive equal pictures become one of a longer duration.
             shown += [np.array(image.convert("RGB"))] * round(image.info["duration"] / 50)
     assert len(shown) == 40
     for index, picture in enumerate(shown):
@@ -133,7 +133,7 @@ def test_a_gif_has_every_third_frame_and_no_flicker(game, tmp_path):
         assert (picture == both.repeat(2, 0).repeat(2, 1)).all()
 
 
-def test_recordings_of_hardly_a_game_can_be_closed(game, tmp_path):
+def test_recordings_of_at_most_one_frame_can_be_closed(game, tmp_path):
     """As after a game of one frame, or Ctrl-C before the first."""
     for frames in (game[:1], []):
         gif = Gif(tmp_path / f"{len(frames)}.gif", 60, True, Film(2, 1, None))
@@ -150,7 +150,7 @@ def test_recordings_of_hardly_a_game_can_be_closed(game, tmp_path):
     assert not (tmp_path / "0.gif").exists()
 
 
-def test_pictures_and_sound_keep_everything(game, tmp_path):
+def test_pictures_and_sound_are_lossless(game, tmp_path):
     pictures, sound = Pictures(tmp_path / "frames", 7 / 4), Sound(tmp_path / "a.wav", 60 * 512)
     for frame in game:
         pictures(frame)
@@ -167,21 +167,21 @@ def test_pictures_and_sound_keep_everything(game, tmp_path):
         assert wav.readframes(10**7) == b"".join(samples.tobytes() for _, samples in game)
 
 
-def test_what_goes_wrong_leaves_the_old_file_and_no_other(tmp_path):
+def test_failed_recording_leaves_only_the_old_file(tmp_path):
     path = tmp_path / "new" / "a.mp4"
 
-    def break_off(error):
+    def fail(error):
         with unfinished(path) as temporary:
             temporary.write_bytes(b"half")
             raise error
 
     with pytest.raises(KeyboardInterrupt):
-        break_off(KeyboardInterrupt())
+        fail(KeyboardInterrupt())
     assert list(path.parent.iterdir()) == []
     for content in (b"first", b"second"):
         with unfinished(path) as temporary:
             temporary.write_bytes(content)
         assert path.read_bytes() == content
     with pytest.raises(OSError, match="full"):
-        break_off(OSError("full"))
+        fail(OSError("full"))
     assert [p.read_bytes() for p in path.parent.iterdir()] == [b"second"]

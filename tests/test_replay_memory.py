@@ -1,4 +1,4 @@
-"""ReplayMemory against a list that forgets, and against answers worked out by hand."""
+"""ReplayMemory against a slow oracle, and against answers worked out by hand."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def make(size=20, num_envs=1, history_length=3, padding="zero", seed=0, **kwargs
 
 
 class Oracle:
-    """The same memory, slowly: a Python list a lane, of which only the last T entries count."""
+    """The same memory, slowly: a Python list per lane, of which only the last T entries count."""
 
     def __init__(self, memory: ReplayMemory):
         self.memory = memory
         self.lanes = [[] for _ in range(memory.num_envs)]
 
     def transitions(self):
-        """{index: (state, action, return, discount, poststate)} of all that may be sampled."""
+        """{index: (state, action, return, discount, poststate)} of all valid transitions."""
         m, answer = self.memory, {}
         for lane, entries in enumerate(self.lanes):
             forgotten = max(len(entries) - m.slots, 0)
@@ -44,7 +44,7 @@ class Oracle:
         return answer
 
     def _return(self, entries, i):
-        """(return, discount, poststate) from entry ``i`` on, one step after the other."""
+        """(return, discount, poststate) from entry ``i`` on, one step at a time."""
         m, total, discount = self.memory, 0.0, 1.0
         for _ in range(m.n_step):
             _, _, reward, terminal, _ = entries[i]
@@ -59,7 +59,7 @@ class Oracle:
         return total, discount, poststate
 
     def _state(self, entries, last, forgotten):
-        """H screens that end at ``last``; 0 for those before the episode; None if forgotten."""
+        """H screens that end at ``last``; 0 for those before the episode; None if overwritten."""
         state, i = [], last
         while len(state) < self.memory.history_length:
             if i < forgotten:
@@ -73,9 +73,9 @@ class Oracle:
 
 
 def fill(memory: ReplayMemory, steps: int, rng: np.random.Generator) -> Oracle:
-    """Play random episodes, with terminals, truncations and abandoned games, into both."""
+    """Add random episodes, with terminals, truncations and abandoned games, to both."""
     oracle = Oracle(memory)
-    screen = iter(range(1, 10**9))  # never 0, which means: no screen
+    screen = iter(range(1, 10**9))  # never 0, which means no screen
 
     def restart(lanes):
         screens = np.array([next(screen) for _ in lanes])
@@ -89,21 +89,21 @@ def fill(memory: ReplayMemory, steps: int, rng: np.random.Generator) -> Oracle:
         screens = np.array([next(screen) for _ in range(n)])
         actions, rewards = rng.integers(9, size=n), rng.normal(0, 2, n).astype(np.float32)
         terminals = rng.random(n) < 0.15
-        ended = terminals | (rng.random(n) < 0.1)  # the others are cut off
+        ended = terminals | (rng.random(n) < 0.1)  # the others are truncated
         memory.add(actions, rewards, screens, terminals)
         for lane in range(n):
             oracle.lanes[lane].append(
                 (screens[lane], actions[lane], rewards[lane], terminals[lane], False)
             )
         if rng.random() < 0.02:
-            restart(np.arange(n))  # a phase begins: games are abandoned
+            restart(np.arange(n))  # a new phase: games are abandoned
         elif ended.any():
             restart(np.flatnonzero(ended))
     return oracle
 
 
-def require_agreement(batch, expected) -> None:
-    """Each sample is the oracle's transition of its index."""
+def assert_agreement(batch, expected) -> None:
+    """Assert that each sample is the oracle's transition at its index."""
     for i, index in enumerate(batch.indices):
         state, action, reward, discount, poststate = expected[int(index)]
         assert batch.states[i].tolist() == state
@@ -138,8 +138,8 @@ def test_samples_agree_with_the_oracle(
         return
 
     batch = memory.sample(30 * len(expected))
-    require_agreement(batch, expected)
-    # 30 draws each: missing one of them all has a chance below 1e-11.
+    assert_agreement(batch, expected)
+    # 30 draws each: the chance of missing any of them is below 1e-11.
     assert set(batch.indices.tolist()) == set(expected)
     assert (batch.weights == 1).all()
 
@@ -157,7 +157,7 @@ def test_sampling_is_uniform():
 
 
 def test_layout_by_hand():
-    """The picture in the module's docstring, with T = 8 so that nothing wraps."""
+    """The diagram in the module's docstring, with T = 8 so that nothing wraps."""
     memory = make(8, history_length=3)
     memory.restart(None, np.array([10]))
     for t, terminal in enumerate([False, False, True]):
@@ -178,7 +178,7 @@ def test_layout_by_hand():
         ((0, 0, 10), (0, 0, 0.5), (0, 10, 11)),
         ((0, 10, 11), (1, 0.5, 0.5), (10, 11, 12)),
         ((10, 11, 12), (2, 1.0, 0), (11, 12, 13)),  # a terminal: nothing to bootstrap from
-        ((0, 0, 20), (7, -1.0, 0.5), (0, 20, 21)),  # clipped; nothing of the game before shows
+        ((0, 0, 20), (7, -1.0, 0.5), (0, 20, 21)),  # clipped; no screen of the previous game
     }
 
 
@@ -198,13 +198,13 @@ def test_three_step_returns_by_hand():
     ))  # fmt: skip
     assert rows == {
         (100, 0.75, 0, 12), (10, -0.5, 0, 12), (11, 1, 0, 12),  # 1 - ½ + ¼; nothing after it
-        (103, 0.75, 0.25, 14), (13, 0.5, 0.5, 14),  # bootstraps where it was cut off
-        (105, 1.5, 0.25, 16), (15, 1, 0.5, 16),  # as far as it has come
+        (103, 0.75, 0.25, 14), (13, 0.5, 0.5, 14),  # bootstraps at the truncation
+        (105, 1.5, 0.25, 16), (15, 1, 0.5, 16),  # as many steps as there are yet
     }  # fmt: skip
 
 
 def test_last_screen_of_a_truncated_episode_is_its_own():
-    """Not the first one of the next game: the classical fault of compact replay memories."""
+    """Not the first one of the next game: the classic bug of compact replay memories."""
     memory = make(8, history_length=2)
     memory.restart(None, np.array([1]))
     memory.add(np.array([0]), np.array([0.0]), np.array([2]), np.array([False]))
@@ -214,7 +214,7 @@ def test_last_screen_of_a_truncated_episode_is_its_own():
     assert (batch.discounts == 0.5).all()
 
 
-def test_rewards_are_kept_raw_and_clipped_when_sampled():
+def test_rewards_are_stored_raw_and_clipped_when_sampled():
     memory = make(10, min_reward=-2, max_reward=3)
     memory.restart(None, np.array([1]))
     memory.add(np.array([0]), np.array([400.0]), np.array([2]), np.array([False]))
@@ -222,7 +222,7 @@ def test_rewards_are_kept_raw_and_clipped_when_sampled():
     assert (memory.sample(3).returns == 3).all()
 
 
-def test_empty_memory_says_so():
+def test_empty_memory_cannot_be_sampled():
     memory = make()
     assert not memory.can_sample()
     with pytest.raises(ValueError, match="no transition"):
@@ -233,9 +233,9 @@ def test_empty_memory_says_so():
 
 
 def test_rare_valid_transitions_are_found():
-    """One slot in a thousand: enumerated, not guessed at for ever."""
+    """One slot in a thousand: enumerated instead of sampled by rejection forever."""
     memory = make(4000, history_length=4, padding="reject")
-    for _ in range(900):  # episodes too short for a whole history
+    for _ in range(900):  # episodes too short for a full history
         memory.restart(None, np.array([1]))
         memory.add(np.array([0]), np.array([0.0]), np.array([2]), np.array([True]))
     memory.restart(None, np.array([1]))
@@ -244,7 +244,7 @@ def test_rare_valid_transitions_are_found():
     assert {tuple(s) for s in memory.sample(64).states} == {(1, 3, 4, 5), (3, 4, 5, 6)}
 
 
-def test_a_million_transitions_fit_and_untouched_memory_is_not_resident():
+def test_memory_of_a_million_transitions_is_allocated_lazily():
     assert ReplayMemory.nbytes(1_000_000, (84, 84), np.uint8) <= 7.2e9
     process = psutil.Process()
     before = process.memory_info().rss

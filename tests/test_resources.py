@@ -11,7 +11,7 @@ from simple_dqn.options.resources import HEADROOM, available_memory, require_mem
 GB = 10**9
 
 
-def group(folder, limit, used, cache, names=("memory.max", "memory.current")):
+def write_cgroup(folder, limit, used, cache, names=("memory.max", "memory.current")):
     folder.mkdir(parents=True, exist_ok=True)
     for name, value in zip(names, (limit, used), strict=True):
         (folder / name).write_text(f"{value}\n")
@@ -19,7 +19,7 @@ def group(folder, limit, used, cache, names=("memory.max", "memory.current")):
 
 
 @pytest.fixture(autouse=True)
-def _much_memory(monkeypatch):
+def _plenty_of_memory(monkeypatch):
     class Free:
         available = 64 * GB
 
@@ -27,38 +27,38 @@ def _much_memory(monkeypatch):
     monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY,) * 2)
 
 
-def test_without_a_container_the_system_decides(tmp_path):
+def test_available_memory_without_a_container(tmp_path):
     assert available_memory(tmp_path) == 64 * GB
 
 
-def test_control_groups_version_2_and_their_parents(tmp_path):
+def test_cgroups_v2_and_their_parents(tmp_path):
     (tmp_path / "proc/self").mkdir(parents=True)
     (tmp_path / "proc/self/cgroup").write_text("0::/outer/inner\n")
     top = tmp_path / "sys/fs/cgroup"
-    group(top / "outer", 8 * GB, 3 * GB, GB)
-    group(top / "outer/inner", "max", 2 * GB, 0)
+    write_cgroup(top / "outer", 8 * GB, 3 * GB, GB)
+    write_cgroup(top / "outer/inner", "max", 2 * GB, 0)
     assert available_memory(tmp_path) == 6 * GB
-    group(top / "outer/inner", 4 * GB, 3 * GB, 0)
+    write_cgroup(top / "outer/inner", 4 * GB, 3 * GB, 0)
     assert available_memory(tmp_path) == 1 * GB
 
 
-def test_control_groups_version_1_also_seen_from_inside(tmp_path):
+def test_cgroups_v1_also_from_inside_a_container(tmp_path):
     (tmp_path / "proc/self").mkdir(parents=True)
     (tmp_path / "proc/self/cgroup").write_text("3:cpu:/\n9:hugetlb,memory:/docker/abc\n0::/\n")
     names = ("memory.limit_in_bytes", "memory.usage_in_bytes")
-    group(tmp_path / "sys/fs/cgroup/memory", 5 * GB, 2 * GB, 0, names)
+    write_cgroup(tmp_path / "sys/fs/cgroup/memory", 5 * GB, 2 * GB, 0, names)
     assert available_memory(tmp_path) == 3 * GB
-    group(tmp_path / "sys/fs/cgroup/memory/docker/abc", 2**63 - 4096, GB, 0, names)
+    write_cgroup(tmp_path / "sys/fs/cgroup/memory/docker/abc", 2**63 - 4096, GB, 0, names)
     assert available_memory(tmp_path) == 3 * GB
 
 
-def test_the_address_space_limit_counts(tmp_path, monkeypatch):
+def test_address_space_limit_is_respected(tmp_path, monkeypatch):
     vms = psutil.Process().memory_info().vms
     monkeypatch.setattr(resource, "getrlimit", lambda _: (vms + GB, vms + GB))
     assert available_memory(tmp_path) == pytest.approx(GB, rel=0.1)
 
 
-def test_too_large_a_memory_says_what_would_fit(monkeypatch):
+def test_too_large_memory_suggests_a_size_that_fits(monkeypatch):
     monkeypatch.setattr("simple_dqn.options.resources.available_memory", lambda: 4 * GB + HEADROOM)
     require_memory(4 * GB, 500_000)
     with pytest.raises(UsageError, match=r"takes 7\.1 GB .* only 4\.0 GB .* --replay_size 560000"):

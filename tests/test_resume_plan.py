@@ -1,4 +1,4 @@
-"""The plan of ``resume``: what was asked and what is on the disk, and what follows, as a table."""
+"""The plan of ``resume`` as a table: what was requested, what is on disk, what follows."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def found(saved=None, taken=None, rows=(), epochs=(1, 2)):
     return Found("pong", FILES, saved, taken, frozenset(rows), frozenset(epochs))
 
 
-EXACTLY, ANEW = True, False
+EXACTLY, FROM_SNAPSHOT = True, False
 ROWS = [(0, "random"), (1, "train"), (1, "test"), (2, "train"), (2, "test")]
 
-# (named a snapshot?, options given, what is on the disk)
-#   -> (exactly?, epochs, start epoch, the first row to be written again, refill, finished, warning)
+# (was a snapshot named?, given options, what is on disk)
+#   -> (exactly?, epochs, start epoch, the first row to be rewritten, refill, finished, warning)
 PLANS = {
     "in a training phase": (
         (False, {}, found(checkpoint(3, "train"), rows=ROWS)),
@@ -96,15 +96,15 @@ PLANS = {
     ),
     "an older snapshot": (
         (True, {}, found(checkpoint(3, "train"), snapshot(1))),
-        (ANEW, 5, 1, (2, "train"), True, False, "exactly in epoch 3: resume.sh pong"),
+        (FROM_SNAPSHOT, 5, 1, (2, "train"), True, False, "exactly in epoch 3: resume.sh pong"),
     ),
     "a snapshot alone": (
         (True, {}, found(None, snapshot(2))),
-        (ANEW, 5, 2, (3, "train"), True, False, None),
+        (FROM_SNAPSHOT, 5, 2, (3, "train"), True, False, None),
     ),
     "the last snapshot of a run without a checkpoint": (
         (False, {"epochs": 7}, found(None, snapshot(2))),
-        (ANEW, 7, 2, (3, "train"), True, False, None),
+        (FROM_SNAPSHOT, 7, 2, (3, "train"), True, False, None),
     ),
     "a callback is given again": (
         (False, {"callback": "x:Y"}, found(checkpoint(asked={"callback": "x:Y"}))),
@@ -116,7 +116,7 @@ PLANS = {
     ),
 }  # fmt: skip
 
-# (named a snapshot?, options given, what is on the disk) -> why not
+# (was a snapshot named?, given options, what is on disk), by the message of the refusal
 REFUSALS = {
     "--callback x:Y: give it again, or --callback '' to continue without": (
         False, {}, found(checkpoint(asked={"callback": "x:Y"})),
@@ -135,7 +135,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("case", PLANS)
-def test_a_plan_follows_from_what_there_is(case):
+def test_plan_follows_from_the_request_and_the_files(case):
     asked, expected = PLANS[case]
     plan = plan_resume(*asked)
     exactly, epochs, start_epoch, before, refill, finished, warning = expected
@@ -150,12 +150,12 @@ def test_a_plan_follows_from_what_there_is(case):
 
 
 @pytest.mark.parametrize("line", REFUSALS)
-def test_what_cannot_be_resumed_is_refused_in_a_line(line):
+def test_invalid_resumes_are_refused_in_one_line(line):
     with pytest.raises(UsageError, match=line):
         plan_resume(*REFUSALS[line])
 
 
-def test_a_plan_touches_no_file(tmp_path, monkeypatch):
+def test_planning_touches_no_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for asked, _ in PLANS.values():
         plan_resume(*asked)

@@ -12,19 +12,20 @@ from .test_environment import make
 
 
 @pytest.mark.parametrize("name", ["pong", "Pong", "roms/pong.bin", "roms/PONG.rom", "pong.bin"])
-def test_the_shipped_rom_is_found_by_name(in_tmp, name):
+def test_shipped_rom_is_found_by_name(in_tmp, name):
     game, path = find_rom(name)
     assert game == "pong"
     assert path.name == "pong.bin"
     assert path.is_file()
 
 
-def test_what_lies_around_with_a_games_name(in_tmp, capsys):
+def test_local_files_named_like_a_game(in_tmp, capsys):
     (in_tmp / "pong").mkdir()
-    assert find_rom("pong")[0] == "pong"  # a folder is no ROM
+    assert find_rom("pong")[0] == "pong"  # a folder is not a ROM
     (in_tmp / "breakout").write_text("notes")
-    assert main(["train", "breakout"]) == 2
-    assert "'breakout' is no Atari 2600 ROM that ALE knows" in capsys.readouterr().err
+    assert find_rom("breakout")[1].name == "breakout.bin"  # a plain name is the game
+    assert main(["train", "./breakout"]) == 2
+    assert "'breakout' is not an Atari 2600 ROM that ALE knows" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -34,7 +35,7 @@ def test_spelling_does_not_matter(in_tmp, name):
     assert find_rom(name)[0] == "space_invaders"
 
 
-def test_a_users_dump_is_known_by_its_checksum(in_tmp, pong):
+def test_custom_rom_is_identified_by_its_checksum(in_tmp, pong):
     (in_tmp / "roms").mkdir()
     shutil.copy(pong, in_tmp / "roms" / "my old cartridge.dump")
     game, path = find_rom("roms/my old cartridge.dump")
@@ -43,7 +44,7 @@ def test_a_users_dump_is_known_by_its_checksum(in_tmp, pong):
     shutil.copy(pong, in_tmp / "roms" / "breakout.bin")  # the content counts, not the name
     game, path = find_rom("roms/breakout.bin")
     assert game == "pong"
-    assert path.name == "pong.bin"  # for ALE goes by the name
+    assert path.name == "pong.bin"  # because ALE goes by the name
 
 
 @pytest.mark.parametrize(
@@ -51,13 +52,13 @@ def test_a_users_dump_is_known_by_its_checksum(in_tmp, pong):
     [
         ("roms/pnog.bin", "no game 'pnog': did you mean .*pong"),
         ("roms/qqqq.bin", "ale-py ships 1.. games for one player"),
-        ("text.bin", "is no Atari 2600 ROM"),
-        ("empty.bin", "is no Atari 2600 ROM"),
+        ("text.bin", "is not an Atari 2600 ROM"),
+        ("empty.bin", "is not an Atari 2600 ROM"),
         ("folder", "is a folder"),
         ("", "no game ''"),
     ],
 )
-def test_what_is_no_rom_says_so(in_tmp, name, message):
+def test_invalid_roms_are_refused(in_tmp, name, message):
     (in_tmp / "text.bin").write_text("not a ROM")
     (in_tmp / "empty.bin").touch()
     (in_tmp / "folder").mkdir()
@@ -65,7 +66,7 @@ def test_what_is_no_rom_says_so(in_tmp, name, message):
         find_rom(name)
 
 
-def test_every_shipped_game_can_be_played_or_says_why_not():
+def test_every_shipped_game_is_playable_or_refused():
     for game in roms.get_all_rom_ids():
         if game in TWO_PLAYERS:
             with pytest.raises(UsageError, match="two players only"):

@@ -21,7 +21,7 @@ def box(picture, colour):
     return rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
 
 
-def test_enlarging_repeats_pixels():
+def test_enlarge_repeats_pixels():
     screen = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
     assert (resize(screen, 8, 21) == screen.repeat(4, axis=0).repeat(7, axis=1)).all()
 
@@ -34,7 +34,7 @@ def test_enlarging_repeats_pixels():
         ((840, 830 + STATUS_HEIGHT), (100, 730, 0, 840)),
     ],
 )
-def test_the_game_fills_the_window_in_its_aspect(size, expected):
+def test_game_fills_the_window_and_keeps_its_aspect(size, expected):
     picture = draw(Scene(RED, 7 / 4), *size)
     assert picture.shape == (size[1], size[0], 3)
     assert box(picture, (200, 0, 0)) == expected
@@ -48,13 +48,13 @@ def test_any_size_can_be_drawn(size):
     assert draw(scene, *size).shape == (size[1], size[0], 3)
 
 
-def test_bars_are_as_long_as_the_values_in_the_range_of_the_last_steps():
+def test_bar_lengths_are_relative_to_the_recent_range():
     meter = QMeter(["NOOP", "FIRE", "LEFT"])
     meter.read(np.array([0, 1, 5], np.float32), 2)
     q = meter.read(np.array([1.25, 2.5, 5], np.float32), 1)
     assert (q.low, q.high) == (0, 5)
     assert q.lengths() == pytest.approx([0.25, 0.5, 1])
-    for _ in range(60):  # what is longer ago does not count any more
+    for _ in range(60):  # older values no longer count
         q = meter.read(np.array([2, 3, 4], np.float32), 1)
     assert (q.low, q.high) == (2, 4)
     assert q.lengths() == pytest.approx([0.02, 0.5, 1])
@@ -199,17 +199,17 @@ def test_the_keys_can_be_read_in_any_window():
     [(4, 100, 100, (2, 50)), (4, 100, 30, (4, 25)), (4, 30, 100, (1, 25)), (3, 90, 50, (3, 30)),
      (1, 10, 5, (1, 5)), (4, 10, 0, (1, 0))],
 )  # fmt: skip
-def test_the_largest_squares_that_fit(count, width, height, expected):
+def test_largest_squares_that_fit(count, width, height, expected):
     assert grid(count, width, height) == expected
 
 
-def test_a_vector_state_is_not_drawn():
+def test_vector_state_is_not_drawn():
     picture = draw(Scene(RED, 1, state=np.zeros((4, 8), np.float32)), 800, 600)
     assert (picture[:570, 540:] == BACKGROUND).all()
 
 
-def test_the_status_stands_below_the_game():
+def test_status_is_drawn_below_the_game():
     size = (840, 630 + STATUS_HEIGHT)
-    said = draw(Scene(RED, 7 / 4, "you play · ε 0.05"), *size) != draw(Scene(RED, 7 / 4), *size)
-    assert said[630:].any()
-    assert not said[:630].any()
+    changed = draw(Scene(RED, 7 / 4, "you play · ε 0.05"), *size) != draw(Scene(RED, 7 / 4), *size)
+    assert changed[630:].any()
+    assert not changed[:630].any()

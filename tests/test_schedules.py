@@ -1,4 +1,4 @@
-"""Schedules: their values by hand, and that they move what they are to move."""
+"""Schedules: values worked out by hand, and their effect on a run."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ SMALL = {
         ("exponential", [(0, 0.8), (100 / 3, 0.4), (200 / 3, 0.2), (100, 0.1), (1000, 0.1)]),
     ],
 )
-def test_values(shape, expected):
+def test_schedule_values(shape, expected):
     schedule = Schedule(lambda _: None, 0.8, 0.1, 100, shape)
     for step, value in expected:
         assert schedule.value(step) == pytest.approx(value)
     assert Schedule(lambda _: None, 0.8, 0.1, 0, shape).value(0) == pytest.approx(0.1)
 
 
-def test_a_run_moves_its_exploration_learning_rate_and_importance(breakout):
+def test_run_schedules_exploration_learning_rate_and_importance(breakout):
     config = resolve(
         {
             **SMALL, "exploration_rate_start": 0.9, "exploration_rate_end": 0.3,
@@ -56,8 +56,8 @@ def test_a_run_moves_its_exploration_learning_rate_and_importance(breakout):
         assert run.agent.memory.importance_exponent == pytest.approx(1)
 
 
-def test_a_callback_of_the_users_has_the_last_word_at_every_step(breakout):
-    """Also where an update comes between its ``on_step`` and the next step."""
+def test_custom_callback_overrides_schedules_at_every_step(breakout):
+    """Even with an update between its ``on_step`` and the next step."""
     config = resolve({**SMALL, "train_frequency": 1, "learning_rate_schedule": "linear"})
     used = []
 
@@ -76,7 +76,7 @@ def test_a_callback_of_the_users_has_the_last_word_at_every_step(breakout):
     assert used[1:] == [(0.5, 0.25)] * 19
 
 
-def test_offline_the_schedules_go_on(breakout):
+def test_schedules_advance_offline(breakout):
     config = resolve({**SMALL, "learning_rate": 0.02, "learning_rate_schedule": "linear"})
     with build(config, "breakout", breakout) as run:
         run.agent.play_random(30)
@@ -85,7 +85,7 @@ def test_offline_the_schedules_go_on(breakout):
         assert rate == pytest.approx(0.02 * (1 - 40 / 80))  # of the whole run, two epochs of 40
 
 
-def test_noisy_layers_explore_in_training_and_are_silent_in_tests(breakout):
+def test_noisy_layers_are_noisy_in_training_only(breakout):
     config = resolve({**SMALL, "noisy": True, "target_steps": 20})
     noises = []
 
@@ -95,7 +95,7 @@ def test_noisy_layers_explore_in_training_and_are_silent_in_tests(breakout):
             noises.append(None if noise is None else noise[0].clone())
 
         def on_phase_end(self, agent):
-            self.on_act(agent, None)  # the schedules have had their turn
+            self.on_act(agent, None)  # after the schedules
 
     with build(config, "breakout", breakout) as run:
         run.agent.callbacks.append(Listener())
@@ -108,11 +108,11 @@ def test_noisy_layers_explore_in_training_and_are_silent_in_tests(breakout):
         run.agent.test(5)
         assert noises == [None] * 6
         noises.clear()
-        run.agent.play_random(5, refill=True)  # nothing is learnt: each step draws
+        run.agent.play_random(5, refill=True)  # no updates: noise is drawn at each step
         assert all((a != b).all() for a, b in itertools.pairwise(noises[:5]))
 
 
-def test_what_makes_no_sense_is_refused():
+def test_invalid_schedules_are_refused():
     for given, message in (
         ({"learning_rate_end": 0.1}, "no effect with --learning_rate_schedule constant"),
         ({"priority_exponent": 0.5}, "--priority_exponent has no effect with --prioritized"),

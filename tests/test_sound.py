@@ -14,11 +14,11 @@ FRAME = 1 / 60
 
 
 class Channel:
-    """A mixer's channel that plays ``pace`` buffers for each frame of ours."""
+    """A mixer channel that plays ``pace`` buffers per frame of the game."""
 
     def __init__(self, pace=1.0):
         self.pace, self.credit = pace, 0.0
-        self.playing = self.queued = None  # what is left, int16
+        self.playing = self.queued = None  # the remaining samples, int16
         self.heard, self.volume, self.stuck = [], None, False
 
     def get_busy(self):
@@ -40,11 +40,11 @@ class Channel:
 
     def _samples(self, sound):
         samples = np.frombuffer(sound.get_raw(), np.int16)
-        assert len(samples) % BUFFER == 0  # else the next begins late
+        assert len(samples) % BUFFER == 0  # else the next one starts late
         assert len(samples) >= CHUNK
         return samples
 
-    def a_frame_passes(self):
+    def advance_frame(self):
         self.credit += self.pace
         while self.credit >= 1:
             self.credit -= 1
@@ -69,17 +69,17 @@ def noise(frames):
 
 
 def heard(channel):
-    """What was heard from its first sample on."""
+    """Return what was heard, from the first audible sample on."""
     every = np.concatenate(channel.heard)
     return every[np.flatnonzero(every)[0] :]
 
 
-def test_frames_follow_one_another_without_a_gap(speaker):
+def test_frames_play_without_gaps(speaker):
     channel = speaker._channel = Channel()
     frames = noise(200)
     for frame in frames:
         speaker.play(frame, FRAME)
-        channel.a_frame_passes()
+        channel.advance_frame()
     expected = (frames.ravel().astype(int) - 128) * 256
     result = heard(channel)
     assert len(result) > 195 * 512  # it lags by less than 5 frames
@@ -87,29 +87,29 @@ def test_frames_follow_one_another_without_a_gap(speaker):
 
 
 @pytest.mark.parametrize("pace", [0.96, 1.04])
-def test_a_device_with_a_clock_of_its_own_costs_a_buffer_now_and_then(speaker, pace):
+def test_clock_drift_costs_only_an_occasional_buffer(speaker, pace):
     channel = speaker._channel = Channel(pace)
     frames = noise(1000)
     lag = []
     for number, frame in enumerate(frames):
         frame[:] = number % 100 + 1  # which frame it is
         speaker.play(frame, FRAME)
-        channel.a_frame_passes()
+        channel.advance_frame()
         if channel.heard and channel.heard[-1].any():
             lag.append((number - (channel.heard[-1][-1] // 256 + 127)) % 100)
-    assert max(lag) <= (CHUNK + LONGEST_WAIT) // BUFFER + 4  # never later and later
+    assert max(lag) <= (CHUNK + LONGEST_WAIT) // BUFFER + 4  # the lag does not grow
     silent = np.mean([not buffer.any() for buffer in channel.heard[10:]])
     assert silent <= max(pace - 1, 0) * 2.5
 
 
-def test_a_faster_game_sounds_higher_and_a_slower_lower(speaker):
-    wave = np.tile(np.array([0, 255], np.uint8).repeat(16), 16)  # 32 samples a period
+def test_pitch_follows_the_speed(speaker):
+    wave = np.tile(np.array([0, 255], np.uint8).repeat(16), 16)  # 32 samples per period
     for factor in (1 / 4, 1, 2):
         channel = speaker._channel = Channel()
         for _ in range(round(24 / factor)):
             speaker.play(wave, factor * FRAME)
             channel.credit += factor - 1
-            channel.a_frame_passes()
+            channel.advance_frame()
         edges = np.flatnonzero(np.diff(np.sign(heard(channel)[: 4 * 512].astype(int))))
         assert np.diff(edges) == pytest.approx(16 * factor)
     channel = speaker._channel = Channel()
@@ -118,13 +118,13 @@ def test_a_faster_game_sounds_higher_and_a_slower_lower(speaker):
     assert channel.playing is None
 
 
-def test_a_slow_game_is_not_cut(speaker):
+def test_slow_game_is_not_cut_off(speaker):
     channel = speaker._channel = Channel()
     frames = noise(20)
-    for frame in frames:  # eight times slower: 4096 samples a frame
+    for frame in frames:  # eight times slower: 4096 samples per frame
         speaker.play(frame, 8 * FRAME)
         for _ in range(8):
-            channel.a_frame_passes()
+            channel.advance_frame()
             speaker.play(np.empty(0, np.uint8), 0)
     expected = (frames.repeat(8).astype(int) - 128) * 256
     result = heard(channel)
@@ -132,16 +132,16 @@ def test_a_slow_game_is_not_cut(speaker):
     assert len(result) > 18 * 4096
 
 
-def test_what_was_queued_too_late_to_begin_does_not_silence_the_rest(speaker):
+def test_sound_queued_too_late_does_not_silence_the_rest(speaker):
     channel = speaker._channel = Channel()
-    channel.stuck = True  # the mixer never begins what is queued
+    channel.stuck = True  # the mixer never starts what is queued
     for frame in noise(50):
         speaker.play(frame, FRAME)
-        channel.a_frame_passes()
+        channel.advance_frame()
     assert np.count_nonzero(np.concatenate(channel.heard)) > 20 * 512
 
 
-def test_volume_stays_within_its_bounds_and_holds_for_new_sounds(speaker):
+def test_volume_is_bounded_and_applies_to_new_sounds(speaker):
     speaker.change_volume(-0.1)
     speaker.change_volume(-0.1)
     assert speaker.volume == pytest.approx(0.8)
@@ -155,7 +155,7 @@ def test_volume_stays_within_its_bounds_and_holds_for_new_sounds(speaker):
     assert speaker._channel.get_volume() == 0
 
 
-def test_without_a_device_or_sound_there_is_no_speaker(monkeypatch, caplog):
+def test_no_speaker_without_a_device_or_sound(monkeypatch, caplog):
     monkeypatch.setenv("SDL_AUDIODRIVER", "nosuchdriver")
     assert open_speaker(RATE) is None
     assert "there is no sound" in caplog.text

@@ -1,4 +1,4 @@
-"""What a checkpoint keeps: an object that takes in a state goes on as the one it came from."""
+"""State in checkpoints: an object that loads a state continues exactly like its origin."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def make(name, num_envs=3, workers=0, seed=5, **options):
 
 
 def play(env, steps, rng):
-    """Play at random; return all that was seen. Not every lane that ended restarts at once."""
+    """Play at random; return all observations. Some ended lanes wait before they restart."""
     seen = []
     for t in range(steps):
         step = env.act(rng.integers(len(env.action_meanings), size=env.num_envs))
@@ -47,8 +47,8 @@ waiting: dict[int, np.ndarray] = {}
     ],
 )
 @pytest.mark.parametrize("workers", [(0, 0), (2, 0), (0, 2)])
-def test_an_environment_goes_on_where_its_state_was_taken(name, options, workers):
-    """Also from processes into one, and back."""
+def test_environment_resumes_from_its_state(name, options, workers):
+    """Also from worker processes into a single process, and back."""
     env = make(name, workers=workers[0], **options)
     env.training = False
     env.restart()
@@ -69,35 +69,35 @@ def test_an_environment_goes_on_where_its_state_was_taken(name, options, workers
     other.close()
 
 
-def test_a_game_with_hidden_chances_is_found_out():
-    """ALE/... of Gymnasium keeps its sticky actions' generator to itself."""
+def test_game_with_hidden_randomness_is_detected():
+    """Gymnasium's ALE/... does not expose the generator of its sticky actions."""
     env = make("ALE/Breakout-v5", num_envs=1)
-    for _ in range(2):  # the second game no longer begins with a seed
+    for _ in range(2):  # the second game is not seeded
         env.restart()
         for t in range(60):
             env.act(np.array([t % 4]))
     other = make("ALE/Breakout-v5", num_envs=1)
-    with pytest.raises(NotRepeatableError, match=r"ALE/Breakout-v5.*does not repeat"):
+    with pytest.raises(NotRepeatableError, match=r"ALE/Breakout-v5.*cannot be seen"):
         other.load_state_dict(env.state_dict())
-    other.restart()  # and plays all the same
+    other.restart()  # it can still be played
     env.close()
     other.close()
 
 
 @pytest.mark.parametrize("name", ["breakout", "CartPole-v1"])
-def test_a_state_that_does_not_fit_raises_what_is_caught(name):
+def test_mismatched_state_raises_an_expected_error(name):
     env = make(name, num_envs=2)
     env.restart()
     env.act(np.array([1, 1]))
     state = env.state_dict()
-    for change in damages(state):
+    for change in damaged_states(state):
         with pytest.raises((*MISFITS, NotRepeatableError)):
             env.load_state_dict(change)
     env.load_state_dict(state)
     env.close()
 
 
-def damages(state):
+def damaged_states(state):
     """Yield copies of a state, each with one leaf missing or of another type."""
     for path in leaves(state):
         for value in (..., None, "text", np.zeros(3)):
@@ -114,7 +114,7 @@ def damages(state):
 
 
 def leaves(tree, path=()):
-    """Yield the path of each leaf of a state, and of each branch."""
+    """Yield the path of each leaf and each branch of a state."""
     if path:
         yield path
     if isinstance(tree, dict | list):
@@ -122,8 +122,8 @@ def leaves(tree, path=()):
             yield from leaves(branch, (*path, key))
 
 
-def test_a_tree_that_fits_comes_back_and_one_that_does_not_is_refused():
-    own = {
+def test_conform_accepts_only_matching_trees():
+    template = {
         "count": 3, "rate": 0.5, "name": "train", "flag": True, "list": [1, 2], "any": None,
         "free": [], "array": np.zeros((2, 3), np.float32), "row": np.zeros(0, np.int64),
         "rng": np.random.default_rng(1).bit_generator.state, "tensor": torch.zeros(2, 3),
@@ -134,8 +134,8 @@ def test_a_tree_that_fits_comes_back_and_one_that_does_not_is_refused():
         "row": [4, 5], "rng": np.random.default_rng(2).bit_generator.state,
         "tensor": torch.ones(2, 3),
     }  # fmt: skip
-    fitting = conform(theirs, own)
-    assert fitting.keys() == own.keys()
+    fitting = conform(theirs, template)
+    assert fitting.keys() == template.keys()
     assert fitting["row"].dtype == np.int64
     assert fitting["row"].tolist() == [4, 5]
     assert all(fitting[name] is theirs[name] for name in ("any", "array", "tensor", "rng"))
@@ -149,10 +149,10 @@ def test_a_tree_that_fits_comes_back_and_one_that_does_not_is_refused():
         ("tensor", torch.ones(2, 3, dtype=torch.float64)), ("tensor", np.ones((2, 3), np.float32)),
     ]:  # fmt: skip
         with pytest.raises((TypeError, ValueError), match=name):
-            conform({**theirs, name: wrong}, own, "state")
+            conform({**theirs, name: wrong}, template, "state")
     for keys in (theirs.keys() - {"count"}, theirs.keys() | {"more"}):
         with pytest.raises(ValueError, match="other entries"):
-            conform(dict.fromkeys(keys), own)
+            conform(dict.fromkeys(keys), template)
 
 
 def test_typed_values():

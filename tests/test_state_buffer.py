@@ -3,7 +3,7 @@ import numpy as np
 from simple_dqn.replay.state_buffer import StateBuffer
 
 
-def test_states_follow_the_observations_lane_by_lane():
+def test_states_follow_the_observations_of_each_lane():
     buffer = StateBuffer(2, 3, (), np.int64)
     buffer.restart(None, np.array([1, 101]))
     assert buffer.states.tolist() == [[0, 0, 1], [0, 0, 101]]

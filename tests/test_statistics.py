@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 import sys
 
 import numpy as np
 import pytest
 
+from simple_dqn.analysis.curves import read_table
 from simple_dqn.callbacks.writers import CSVFile, TensorBoard
 from simple_dqn.errors import UsageError
 from simple_dqn.statistics import COLUMNS, Statistics
@@ -28,7 +30,7 @@ def run(environment, rows, **kwargs):
     return agent, statistics
 
 
-def test_a_row_worked_out_by_hand():
+def test_row_by_hand():
     # Lane 0: games of 3 steps score 1+2+3 = 6; lane 1: games of 4 steps score 10.
     rows = []
     agent, statistics = run(TapeEnvironment(lengths=(3, 4)), rows, exploration_rate_test=0.125)
@@ -58,7 +60,7 @@ def test_a_row_worked_out_by_hand():
     assert test["total_time"] >= train["epoch_time"] + test["epoch_time"]
 
 
-def test_a_lost_life_ends_no_game():
+def test_life_loss_does_not_end_a_game():
     rows = []
     agent, _ = run(TapeEnvironment(lengths=(3,), lives=2), rows)
     agent.play_random(12)
@@ -67,7 +69,7 @@ def test_a_lost_life_ends_no_game():
     assert rows[0]["mean_game_steps"] == 6
 
 
-def test_a_truncated_game_counts_and_no_game_is_nan():
+def test_truncated_games_count_and_zero_games_give_nan():
     rows = []
     agent, _ = run(TapeEnvironment(lengths=(3,), truncates=True), rows)
     agent.test(steps=7)
@@ -88,7 +90,7 @@ def test_idle_lanes_are_not_counted():
     assert (rows[1]["steps"], rows[1]["nr_games"], rows[1]["average_reward"]) == (3, 1, 6)
 
 
-def test_the_held_out_states_stay_the_same():
+def test_held_out_states_stay_the_same():
     agent, statistics = run(TapeEnvironment(), [])
     agent.play_random(50)
     states = statistics.validation_states
@@ -101,7 +103,7 @@ def row(epoch, phase="test", total_time=1.5):
     return {**dict.fromkeys(COLUMNS, 0.5), "epoch": epoch, "phase": phase, "total_time": total_time}
 
 
-def test_csv_has_the_originals_columns_first_and_each_row_at_once(tmp_path):
+def test_csv_has_the_original_columns_first_and_writes_rows_at_once(tmp_path):
     path = tmp_path / "new" / "pong.csv"
     file = CSVFile(path)
     assert path.read_text().startswith(ORIGINAL + ",")
@@ -110,7 +112,7 @@ def test_csv_has_the_originals_columns_first_and_each_row_at_once(tmp_path):
         assert [r["phase"] for r in csv.DictReader(f)] == ["random"]
 
 
-def test_csv_goes_on_behind_an_epoch_and_loses_nothing(tmp_path):
+def test_csv_continues_after_an_epoch_and_loses_nothing(tmp_path):
     path = tmp_path / "pong.csv"
     file = CSVFile(path)
     for r in (row(0), row(1, total_time=7), row(2, total_time=9)):
@@ -131,7 +133,7 @@ def test_csv_goes_on_behind_an_epoch_and_loses_nothing(tmp_path):
     assert CSVFile(tmp_path / "none.csv", keep_before=(6, "train")).total_time == 0
 
 
-def test_a_half_written_last_line_is_left_out(tmp_path):
+def test_half_written_last_line_is_ignored(tmp_path):
     path = tmp_path / "pong.csv"
     file = CSVFile(path)
     file(row(0))
@@ -156,12 +158,64 @@ HEADER = ORIGINAL.encode() + b"\n"
     ],
     ids=["empty", "other columns", "binary", "short", "words", "digits", "long"],
 )
-def test_a_foreign_csv_is_refused_and_left_alone(tmp_path, content):
+def test_foreign_csv_is_refused_and_unchanged(tmp_path, content):
     path = tmp_path / "pong.csv"
     path.write_bytes(content)
     with pytest.raises(UsageError, match=r"pong\.csv"):
         CSVFile(path, keep_before=(2, "train"))
     assert path.read_bytes() == content
+
+
+def numbers(path):
+    return [(r["epoch"], r["phase"], float(r["meanq"])) for r in read_csv(path)]
+
+
+SPREADSHEETS = {
+    "byte order mark": lambda text: "\ufeff".encode() + text.encode(),
+    "CRLF": lambda text: text.replace("\n", "\r\n").encode(),
+    "CR": lambda text: text.replace("\n", "\r").encode(),
+    "Excel": lambda text: ("\ufeff" + text.replace("\n", "\r\n")).encode(),
+    "quotes": lambda text: re.sub(r"[^,\n]+", r'"\g<0>"', text).encode(),
+    "semicolons": lambda text: text.replace(",", ";").encode(),
+    "decimal commas": lambda text: (
+        "\ufeff" + text.replace(",", ";").replace(".", ",").replace("\n", "\r\n")
+    ).encode(),
+    "UTF-16 and tabs": lambda text: text.replace(",", "\t").replace("\n", "\r\n").encode("utf-16"),
+    "empty rows and columns": lambda text: (
+        text.replace("\n", ",,\r\n").encode() + b"," * len(COLUMNS) + b"\r\n\r\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("how", SPREADSHEETS)
+def test_what_a_spreadsheet_has_saved_is_read_and_continued(tmp_path, how):
+    path = tmp_path / "pong.csv"
+    file = CSVFile(path)
+    for epoch, meanq in enumerate((0.25, 1e-3, float("nan"))):
+        file({**row(epoch, total_time=10.5 + epoch), "meanq": meanq})
+    own, table = path.read_bytes(), read_table(path)
+    saved = SPREADSHEETS[how](own.decode())
+    path.write_bytes(saved)
+    assert [r[:2] for r in numbers(path)] == [("0", "test"), ("1", "test"), ("2", "test")]
+    assert [r[2] for r in numbers(path)][:2] == [0.25, 1e-3]
+    assert read_table(path).equals(table)
+    again = CSVFile(path, keep_before=(2, "test"), drop_others=True)  # as a resumed run does
+    assert again.total_time == 11.5
+    assert path.read_bytes() == own[: own.index(b"\n2,") + 1]
+
+
+@pytest.mark.parametrize("how", sorted(SPREADSHEETS.keys() - {"UTF-16 and tabs"}))
+def test_a_run_continues_while_a_spreadsheet_saves_its_rows(tmp_path, how):
+    path = tmp_path / "pong.csv"
+    file = CSVFile(path)
+    file(row(0))
+    text = path.read_text().rstrip("\n")  # some editors take the last end of line away
+    path.write_bytes(SPREADSHEETS[how](text))
+    file(row(1, "train"))
+    assert numbers(path) == [("0", "test", 0.5), ("1", "train", 0.5)]
+    path.unlink()
+    file(row(2))
+    assert numbers(path) == [("2", "test", 0.5)]
 
 
 def test_the_originals_own_files_can_be_read(tmp_path):
@@ -172,7 +226,7 @@ def test_the_originals_own_files_can_be_read(tmp_path):
 
 def test_tensorboard_mirrors_the_rows(tmp_path):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    board = TensorBoard(str(tmp_path))
+    board = TensorBoard(str(tmp_path), "x")
     board({**row(1), "total_train_steps": 250, "average_reward": float("nan")})
     board({**row(2), "total_train_steps": 500, "average_reward": 7.5})
     events = accumulator.EventAccumulator(str(tmp_path))
@@ -182,13 +236,13 @@ def test_tensorboard_mirrors_the_rows(tmp_path):
     assert [e.step for e in events.Scalars("test/meanq")] == [250, 500]
 
 
-def test_tensorboard_missing_says_what_to_install(monkeypatch):
+def test_missing_tensorboard_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(UsageError, match="-m pip install tensorboard"):
-        TensorBoard("x")
+        TensorBoard("x", "x")
 
 
-def test_scores_of_many_games_are_numpys():
+def test_score_statistics_match_numpy():
     rows = []
     agent, statistics = run(TapeEnvironment(lengths=(1, 2, 3, 4)), rows)
     agent.play_random(400)

@@ -1,4 +1,4 @@
-"""The terminal display: cells by hand, its output interpreted by a simple terminal."""
+"""The terminal display: cells worked out by hand, output interpreted by a simple terminal."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def text_of(row) -> str:
     return "".join(map(chr, row[:, 0]))
 
 
-def test_a_cell_holds_two_pixels_one_above_the_other():
+def test_cell_holds_two_pixels():
     screen = np.arange(4 * 3 * 3, dtype=np.uint8).reshape(4, 3, 3)
     cells = half_blocks(screen, rows=2, columns=3)
     for row in range(2):
@@ -47,7 +47,7 @@ def test_a_cell_holds_two_pixels_one_above_the_other():
         (60, 80, 30, 80),  # as wide as the terminal: 60 pixels high
     ],
 )
-def test_the_game_keeps_its_aspect_and_leaves_the_last_line(rows, columns, height, width):
+def test_game_keeps_its_aspect_and_leaves_the_last_line_free(rows, columns, height, width):
     cells = compose(Scene(SCREEN, 7 / 4, "status"), rows, columns)
     assert cells.shape == (rows, columns, 3)
     where = np.argwhere(cells[:, :, 0] == ord(HALF_BLOCK))
@@ -56,7 +56,7 @@ def test_the_game_keeps_its_aspect_and_leaves_the_last_line(rows, columns, heigh
     assert text_of(cells[-1]).rstrip() == "status"
 
 
-def test_the_panel_has_a_line_for_each_action():
+def test_panel_has_a_line_per_action():
     q = QMeter(["NOOP", "UPRIGHTFIRE"]).read(np.array([1, 3], np.float32), 1)
     cells = compose(Scene(SCREEN, 7 / 4, q_values=q), 24, 80)[:, 56:]
     assert text_of(cells[0]).split() == ["NOOP", "1.000"]
@@ -80,7 +80,7 @@ def test_any_size_can_be_composed(rows, columns, q, state, help):
 
 
 def show(cells: np.ndarray, text: str) -> None:
-    """What a terminal does with ``text``, slowly: moves, colours, characters."""
+    """Apply ``text`` to the cells as a terminal would: moves, colours, characters."""
     row = column = fore = back = 0
     for move, colour, character in re.findall(
         r"\x1b\[(\d+;\d+)H|\x1b\[([34]8;2;\d+;\d+;\d+)m|([^\x1b])", text
@@ -104,7 +104,7 @@ CELLS = hnp.arrays(
 
 @settings(max_examples=200, deadline=None)
 @given(CELLS, CELLS)
-def test_the_changes_turn_one_picture_into_the_other(before, after):
+def test_changes_turn_one_picture_into_the_other(before, after):
     shown = before.copy()
     text = changes(before, after)
     show(shown, text)
@@ -114,7 +114,7 @@ def test_the_changes_turn_one_picture_into_the_other(before, after):
     )  # nothing else is sent
 
 
-def test_nothing_changed_sends_nothing():
+def test_unchanged_picture_sends_nothing():
     cells = compose(Scene(SCREEN, 7 / 4, "status"), 24, 80)
     assert changes(cells, cells.copy()) == ""
 
@@ -150,8 +150,8 @@ ENTERED, LEFT = b"\x1b[?1049h", b"\x1b[?1049l"
 
 
 class Terminal:
-    """A program in a pseudo-terminal that answers as an xterm; with ``kitty`` as one that reports
-    key releases, too."""
+    """A program in a pseudo-terminal that answers like an xterm; with ``kitty`` it also
+    reports key releases."""
 
     def __init__(self, program: str, rows=24, columns=80, kitty=False):
         import fcntl
@@ -171,7 +171,7 @@ class Terminal:
         self.output = b""
 
     def read(self) -> bool:
-        """Read what has come and answer its questions; False once the program has ended."""
+        """Read the output and answer its queries; return False once the program has ended."""
         if select.select([self.fd], [], [], 0.1)[0]:
             try:
                 data = os.read(self.fd, 65536)
@@ -184,7 +184,7 @@ class Terminal:
         return True
 
     def status(self) -> str:
-        """The last line of the picture as it stands."""
+        """Return the last line of the current picture."""
         rows = np.zeros((24, self.columns, 3), np.int32)
         _, cleared, picture = self.output.rpartition(b"\x1b[2J")
         if not cleared:
@@ -192,7 +192,7 @@ class Terminal:
         show(rows, re.sub(r"\x1b\[\?[^hlu]*[hlu]", "", picture.decode(errors="replace")))
         return text_of(rows[-1]).strip(" \0")
 
-    def until(self, status: str, seconds=20) -> bool:
+    def wait_for(self, status: str, seconds=20) -> bool:
         end = time.monotonic() + seconds
         while self.status() != status and self.read() and time.monotonic() < end:
             pass
@@ -209,7 +209,7 @@ class Terminal:
 
 @POSIX
 @pytest.mark.parametrize(
-    ("keys", "status", "said"),
+    ("keys", "status", "message"),
     [
         (b"\x1b", 0, b""),
         (b"c", 1, b"RuntimeError: a crash"),
@@ -218,13 +218,13 @@ class Terminal:
         ("SIGHUP", 129, b""),
     ],
 )
-def test_on_any_exit_the_terminal_is_as_it_was(keys, status, said):
+def test_terminal_is_restored_on_any_exit(keys, status, message):
     import signal
     import termios
 
     terminal = Terminal(PROGRAM)
     before = termios.tcgetattr(terminal.fd)
-    assert terminal.until("ready")
+    assert terminal.wait_for("ready")
     assert terminal.output.count(ENTERED) == 1
     assert termios.tcgetattr(terminal.fd) != before  # no echo, no waiting for Return
     if isinstance(keys, str):
@@ -233,52 +233,52 @@ def test_on_any_exit_the_terminal_is_as_it_was(keys, status, said):
         terminal.send(keys)
     assert terminal.wait() == status
     _, _, after = terminal.output.partition(LEFT)
-    assert said in after  # what there is to say comes on the screen that stays
+    assert message in after  # messages go to the main screen
     assert b"a log line" in after
     assert b"a log line" not in terminal.output.removesuffix(after)
     assert terminal.output.rindex(b"\x1b[?25h") > terminal.output.rindex(b"\x1b[?25l")
-    assert b"\x1b[>27u" not in terminal.output  # not asked of a terminal that does not know it
+    assert b"\x1b[>27u" not in terminal.output  # not sent to a terminal that does not support it
 
 
 @POSIX
-def test_keys_are_read_one_by_one_and_arrows_are_held_for_a_while():
+def test_keys_are_read_singly_and_arrows_held_briefly():
     terminal = Terminal(PROGRAM)
-    assert terminal.until("ready")
+    assert terminal.wait_for("ready")
     for key in "q[]M":
         terminal.send(key.encode())
-        assert terminal.until(f"<{key.lower()}>")
+        assert terminal.wait_for(f"<{key.lower()}>")
     terminal.send(b"\x1b[D ")
-    assert terminal.until("FIRE+LEFT")
-    assert terminal.until("")  # and no longer than a moment
+    assert terminal.wait_for("FIRE+LEFT")
+    assert terminal.wait_for("")  # only for a moment
     terminal.send(b"\x1b[D")
-    assert terminal.until("LEFT")
+    assert terminal.wait_for("LEFT")
     terminal.send(b"\x1b[C")  # the opposite direction replaces it
-    assert terminal.until("RIGHT")
+    assert terminal.wait_for("RIGHT")
     terminal.send(b"\x1b")
     assert terminal.wait() == 0
 
 
 @POSIX
-def test_where_the_terminal_reports_releases_keys_are_held_until_then():
+def test_keys_are_held_until_their_reported_release():
     terminal = Terminal(PROGRAM, kitty=True)
-    assert terminal.until("ready")
+    assert terminal.wait_for("ready")
     assert b"\x1b[>27u" in terminal.output
     terminal.send(b"\x1b[1;1:1D\x1b[32;1:1u")  # left and space are pressed
-    assert terminal.until("FIRE+LEFT")
-    time.sleep(0.8)  # more than a terminal without releases would give them
+    assert terminal.wait_for("FIRE+LEFT")
+    time.sleep(0.8)  # longer than without reported releases
     terminal.send(b"\x1b[1;1:3D")
-    assert terminal.until("FIRE")
+    assert terminal.wait_for("FIRE")
     terminal.send(b"\x1b[32;1:3u")
-    assert terminal.until("")
+    assert terminal.wait_for("")
     terminal.send(b"\x1b[1;1:1D")  # pressed, and released in another window
-    assert terminal.until("LEFT")
+    assert terminal.wait_for("LEFT")
     terminal.send(b"\x1b[O")
-    assert terminal.until("")
+    assert terminal.wait_for("")
     terminal.send(b"\x1b[I")  # the focus is back
     terminal.send(b"\x1b[113;1:1;113u\x1b[113;1:2;113u\x1b[113;1:3u")  # q, repeated, released: once
-    assert terminal.until("<q>")
-    terminal.send(b"\x1b[56;1:1;91u\x1b[56;1:3u")  # [ where a layout has it on the key of 8
-    assert terminal.until("<[>")
+    assert terminal.wait_for("<q>")
+    terminal.send(b"\x1b[56;1:1;91u\x1b[56;1:3u")  # [ on a layout that has it on the 8 key
+    assert terminal.wait_for("<[>")
     terminal.send(b"\x1b[27;1:1u")  # Esc
     assert terminal.wait() == 0
     assert terminal.output.count(b"\x1b[<u") == 1

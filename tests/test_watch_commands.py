@@ -19,7 +19,7 @@ SNAPSHOT = "snapshots/breakout_1.safetensors"
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A folder with a small training of Breakout in it."""
+    """A folder with a short training run of Breakout."""
     folder = tmp_path_factory.mktemp("trained")
     here = os.getcwd()
     os.chdir(folder)
@@ -31,14 +31,14 @@ def trained(tmp_path_factory):
 
 
 @pytest.fixture
-def there(trained, monkeypatch):
+def in_trained(trained, monkeypatch):
     monkeypatch.chdir(trained)
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     monkeypatch.setenv("SDL_AUDIODRIVER", "dummy")
     return trained
 
 
-def test_play_unseen_tells_the_scores(there, capsys):
+def test_play_without_a_display_prints_the_scores(in_trained, capsys):
     assert main(["play", SNAPSHOT, "--display", "none", "--games", "2", "--random_seed", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition(": score ")[0] for line in lines] == [
@@ -47,7 +47,7 @@ def test_play_unseen_tells_the_scores(there, capsys):
     assert all(line.endswith(" by the network") for line in lines)
 
 
-def test_a_window_opens_and_closing_it_is_no_error(there, capsys, monkeypatch):
+def test_window_opens_and_can_be_closed(in_trained, capsys, monkeypatch):
     pygame = pytest.importorskip("pygame")
     scenes = []
 
@@ -70,7 +70,7 @@ def test_a_window_opens_and_closing_it_is_no_error(there, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize("raised", [KeyboardInterrupt, commands.Quit])
-def test_leaving_play_early_is_no_error(there, monkeypatch, raised):
+def test_leaving_play_early_is_not_an_error(in_trained, monkeypatch, raised):
     def leave(*_):
         raise raised
 
@@ -78,7 +78,7 @@ def test_leaving_play_early_is_no_error(there, monkeypatch, raised):
     assert main(["play", "breakout"]) == 0
 
 
-def test_r_does_not_count_as_a_game(there, monkeypatch, capsys):
+def test_restarted_game_is_not_counted(in_trained, monkeypatch, capsys):
     starts = []
 
     def on_act(self, agent, actions):
@@ -104,26 +104,26 @@ def test_r_does_not_count_as_a_game(there, monkeypatch, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 1
 
 
-def test_record_films_a_whole_game(there, capsys):
+def test_record_saves_a_whole_game(in_trained, capsys):
     av = pytest.importorskip("av")
     arguments = ["record", SNAPSHOT, "--test_frame_cap", "200", "--random_seed", "1", "--gif",
                  "--q_values", "--video_scale", "1", "--record_screen_path", "frames",
                  "--record_sound_filename", "sound.wav"]  # fmt: skip
     assert main(arguments) == 0
-    said = capsys.readouterr().out
-    frames = len(os.listdir("frames"))  # each is a frame that the emulator ran
+    out = capsys.readouterr().out
+    frames = len(os.listdir("frames"))  # one per emulator frame
     assert 200 <= frames < 240
-    assert said.startswith(f"videos/breakout_1.mp4: {frames} frames, {frames / 60:.1f} s, score")
+    assert out.startswith(f"videos/breakout_1.mp4: {frames} frames, {frames / 60:.1f} s, score")
     with av.open("videos/breakout_1.mp4") as container:
         assert sum(1 for _ in container.decode(video=0)) == frames
     assert os.path.getsize("sound.wav") == pytest.approx(512 * frames, abs=100)
     assert sorted(os.listdir("videos")) == ["breakout_1.gif", "breakout_1.mp4"]
     refuse(capsys, ["record", SNAPSHOT], "'videos/breakout_1.mp4' exists: give another")
-    refuse(capsys, ["record", SNAPSHOT, "--video_file", "videos"], "let it end in .mp4")
-    refuse(capsys, ["record", SNAPSHOT, "--video_file", "a.avi"], "let it end in .mp4")
+    refuse(capsys, ["record", SNAPSHOT, "--video_file", "videos"], "it must end in .mp4")
+    refuse(capsys, ["record", SNAPSHOT, "--video_file", "a.avi"], "it must end in .mp4")
 
 
-def test_an_interrupted_recording_leaves_no_video(there, monkeypatch, capsys):
+def test_interrupted_recording_leaves_no_video(in_trained, monkeypatch, capsys):
     pytest.importorskip("av")
     from simple_dqn.watch.film import Film
 
@@ -135,7 +135,7 @@ def test_an_interrupted_recording_leaves_no_video(there, monkeypatch, capsys):
     assert os.listdir("new") == []
 
 
-def test_plot_and_visualize_write_beside_the_results(there):
+def test_plot_and_visualize_write_next_to_the_results(in_trained):
     pytest.importorskip("matplotlib")
     pytest.importorskip("bokeh")
     assert main(["plot", "results/breakout.csv", "--fields", "meancost,steps_per_second"]) == 0
@@ -153,11 +153,11 @@ def test_plot_and_visualize_write_beside_the_results(there):
         (["play", SNAPSHOT, "--display", "none", "--games", "0"], "ends with Esc"),
         (["play", SNAPSHOT, "--display", "terminal"], "needs a terminal"),
         (["play", SNAPSHOT, "--display", "tv"], "--display must be one of auto, window"),
-        (["record", "results/breakout.csv"], "is no Simple DQN snapshot"),
+        (["record", "results/breakout.csv"], "is not a Simple DQN snapshot"),
         (["visualize", SNAPSHOT, "--visualization_filters", "0"], "be from 1 to 64 filters, not 0"),
         (["visualize", SNAPSHOT, "--visualization_file", "results"], "is a folder"),
         (["plot", "nosuch.csv"], "there is no file 'nosuch.csv'"),
-        (["plot", "results/breakout.json"], "is no statistics file"),
+        (["plot", "results/breakout.json"], "is not a statistics file"),
         (["plot"], "are required: CSVS"),
         (["plot", "."], "there is no file '.'"),
         (["play", SNAPSHOT, "--environment", "gym"], "was trained with --environment ale"),
@@ -166,12 +166,12 @@ def test_plot_and_visualize_write_beside_the_results(there):
         (["record", SNAPSHOT, "--video_file", "d.mp4", "--overwrite"], "'d.mp4' is a folder"),
     ],
 )
-def test_bad_input_is_one_line(there, capsys, arguments, message):
+def test_bad_input_is_reported_in_one_line(in_trained, capsys, arguments, message):
     os.makedirs("d.mp4", exist_ok=True)
     refuse(capsys, arguments, message)
 
 
-def test_without_a_screen_or_terminal_play_says_so(there, capsys, monkeypatch):
+def test_play_needs_a_screen_or_terminal(in_trained, capsys, monkeypatch):
     monkeypatch.setattr(sys, "platform", "linux")
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
         monkeypatch.delenv(name, raising=False)
@@ -179,23 +179,23 @@ def test_without_a_screen_or_terminal_play_says_so(there, capsys, monkeypatch):
     refuse(capsys, ["play", SNAPSHOT, "--display", "window"], "there is no screen here")
 
 
-def test_a_missing_package_is_named(there, capsys, monkeypatch):
+def test_missing_package_is_named(in_trained, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "pygame", None)
     monkeypatch.delitem(sys.modules, "simple_dqn.watch.window", raising=False)
     refuse(capsys, ["play", SNAPSHOT], "-m pip install pygame-ce")
 
 
-def test_watching_a_test_and_recording_it(there, capsys):
+def test_displaying_and_recording_a_test(in_trained, capsys):
     pytest.importorskip("pygame")
     arguments = ["test", SNAPSHOT, "--test_steps", "30", "--random_seed", "1"]
     assert main(arguments) == 0
     plain = capsys.readouterr().out
     assert main([*arguments, "--display_screen", "--record_screen_path", "of_test"]) == 0
-    assert capsys.readouterr().out == plain  # looking on changes nothing
+    assert capsys.readouterr().out == plain  # watching changes nothing
     assert 121 <= len(os.listdir("of_test")) <= 160
 
 
-def test_a_gymnasium_game_is_played_and_filmed_too(in_tmp, capsys, monkeypatch):
+def test_gymnasium_game_can_be_played_and_recorded(in_tmp, capsys, monkeypatch):
     av = pytest.importorskip("av")
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     small = ["--random_steps", "50", "--train_steps", "20", "--test_steps", "0", "--epochs", "1",
@@ -212,7 +212,7 @@ def test_a_gymnasium_game_is_played_and_filmed_too(in_tmp, capsys, monkeypatch):
     refuse(capsys, ["visualize", snapshot], "no convolutional layer")
 
 
-def test_watching_imports_only_what_it_needs(there):
+def test_play_imports_only_what_it_needs(in_trained):
     code = (
         "import sys; from simple_dqn.main import main\n"
         f"assert main(['play', {SNAPSHOT!r}, '--display', 'none', '--test_frame_cap', '40']) == 0\n"
@@ -223,7 +223,7 @@ def test_watching_imports_only_what_it_needs(there):
     assert result.stdout.splitlines()[-1] == "[]", result.stderr
 
 
-def test_a_game_left_early_is_told_with_its_score(there, monkeypatch, capsys):
+def test_game_left_early_is_reported_with_its_score(in_trained, monkeypatch, capsys):
     steps = []
 
     def on_act(self, agent, actions):
@@ -237,7 +237,7 @@ def test_a_game_left_early_is_told_with_its_score(there, monkeypatch, capsys):
     assert capsys.readouterr().out.endswith("breakout, game 1: score 0 by , left early\n")
 
 
-def test_a_score_counts_although_its_last_look_is_cut_short(there, monkeypatch, capsys):
+def test_score_counts_even_if_the_final_pause_is_cut_short(in_trained, monkeypatch, capsys):
     def leave(*_):
         raise commands.Quit
 
@@ -248,7 +248,7 @@ def test_a_score_counts_although_its_last_look_is_cut_short(there, monkeypatch, 
     assert line == "breakout, game 1: score 0 by the network"
 
 
-def test_a_run_interrupted_before_its_first_row_leaves_nothing(in_tmp, monkeypatch, capsys):
+def test_run_interrupted_before_its_first_row_leaves_nothing(in_tmp, monkeypatch, capsys):
     from simple_dqn.commands import build
 
     def interrupted(*_, **__):
@@ -257,7 +257,7 @@ def test_a_run_interrupted_before_its_first_row_leaves_nothing(in_tmp, monkeypat
     play_random = build.Agent.play_random
     monkeypatch.setattr(build.Agent, "play_random", interrupted)
     assert main(["train", "pong", *SMALL]) == 130
-    assert capsys.readouterr().err.endswith("interrupted; nothing is left of this run\n")
+    assert capsys.readouterr().err.endswith("interrupted; this run left no files\n")
     assert os.listdir("results") == []
     monkeypatch.setattr(build.Agent, "play_random", play_random)
     assert main(["train", "pong", *SMALL, "--epochs", "0"]) == 0

@@ -17,7 +17,7 @@ from simple_dqn.watch.window import SIZE, Window  # noqa: E402
 def window(monkeypatch):
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     window = Window("breakout")
-    window.keys()  # those of its opening
+    window.keys()  # discard the events of its opening
     yield window
     window.close()
 
@@ -34,7 +34,7 @@ def release(key):
     post(pygame.KEYUP, key=key)
 
 
-def test_characters_are_read_wherever_the_layout_has_them(window):
+def test_characters_follow_the_keyboard_layout(window):
     press(pygame.K_a, "a")
     press(pygame.K_8, "[")  # a German keyboard
     press(pygame.K_m, "M")  # caps lock
@@ -45,7 +45,7 @@ def test_characters_are_read_wherever_the_layout_has_them(window):
     assert window.keys() == []
 
 
-def test_the_joystick_is_what_is_held_or_was_tapped_in_between(window):
+def test_joystick_reports_held_and_tapped_keys(window):
     press(pygame.K_LEFT)
     press(pygame.K_SPACE, " ")
     release(pygame.K_SPACE)
@@ -66,7 +66,7 @@ def test_the_joystick_is_what_is_held_or_was_tapped_in_between(window):
     assert window.joystick() == set()
 
 
-def test_a_scene_fills_the_window(window):
+def test_scene_fills_the_window(window):
     screen = np.random.default_rng(0).integers(0, 256, (210, 160, 3), dtype=np.uint8)
     scene = Scene(screen, 7 / 4, "status")
     window.draw(scene)

@@ -13,7 +13,7 @@ from simple_dqn.callback import Games, Phase
 from simple_dqn.environment import Step
 from simple_dqn.errors import UsageError
 
-if TYPE_CHECKING:  # what the loop is given; a plot of its statistics need not wait for torch
+if TYPE_CHECKING:  # for types only: plotting statistics must not wait for torch
     from simple_dqn.deep_q_network import DeepQNetwork
     from simple_dqn.environment import Environment
     from simple_dqn.replay.state_buffer import StateBuffer
@@ -26,27 +26,27 @@ class Agent:
     Steps are counted over all N lanes: a step in each of 8 lanes is 8 steps.
 
     Args:
-        environment: the games.
+        environment: the games to train on.
         memory: the replay memory; None to only test and play.
         network: the Q-network.
         buffer: the current state of each lane.
-        testing: the games of testing phases and their buffer; None for the same ones.
+        testing: (environment, buffer) of test phases; None: the same as in training.
         exploration_rate_test: ε while testing and playing.
-        train_frequency: steps from one update to the next.
-        train_repeat: batches learnt at each update.
-        batch_size: transitions in a batch.
-        target_steps: training steps from one copy to the target network to the next; 0: never.
-        rng: the generator of the exploration.
-        callbacks: called at every phase, step and update, in this order.
+        train_frequency: steps between updates.
+        train_repeat: updates every ``train_frequency`` steps, each of another batch.
+        batch_size: transitions per batch.
+        target_steps: training steps between updates of the target network; 0: never.
+        rng: the random generator of exploration.
+        callbacks: notified of every phase, step and update, in this order.
 
     Attributes:
-        phase: the current phase and how far it is.
-        games: the games of the phase: which lane plays which, and which count.
-        environment, buffer: those of the phase.
-        remembering: the memory, if what happens in the phase is remembered; else None.
-        total_train_steps: training steps so far, without random ones, with the current one.
+        phase: the current phase and its progress.
+        games: the game that each lane plays and, in a test, the games that count.
+        environment, buffer: those of the current phase.
+        phase_memory: the replay memory if the current phase writes to it, else None.
+        total_train_steps: training steps including the current one, excluding random steps.
         exploration_rate: ε of the last step.
-        exploration_rate_train: ε of the next training step; a schedule moves it.
+        exploration_rate_train: ε of the next training step; set by a schedule.
     """
 
     def __init__(
@@ -65,10 +65,10 @@ class Agent:
         rng: np.random.Generator,
         callbacks: Sequence[Callback] = (),
     ) -> None:
-        self.memory = self.remembering = memory
+        self.memory = self.phase_memory = memory
         self.network = network
-        self.environment, self.buffer = self.training_games = environment, buffer
-        self.testing_games = testing or self.training_games
+        self.environment, self.buffer = self.training_lanes = environment, buffer
+        self.testing_lanes = testing or self.training_lanes
         self.exploration_rate_test = exploration_rate_test
         self.train_frequency = train_frequency
         self.train_repeat = train_repeat
@@ -79,12 +79,12 @@ class Agent:
         self.total_train_steps = 0
         self.exploration_rate = self.exploration_rate_train = 1.0
         self.phase = Phase()
-        self.games = Games(0, self.phase)  # there are none before the first phase
+        self.games = Games(0, self.phase)  # none before the first phase
 
     @property
-    def all_games(self) -> list[tuple[Environment, StateBuffer]]:
-        """The games of training and, if they are others, those of testing, with their buffers."""
-        return list(dict.fromkeys((self.training_games, self.testing_games)))
+    def all_lanes(self) -> list[tuple[Environment, StateBuffer]]:
+        """(environment, buffer) of training and, if they differ, of testing."""
+        return list(dict.fromkeys((self.training_lanes, self.testing_lanes)))
 
     def train(self, steps: int, offline: bool = False) -> None:
         """Act, remember and learn for ``steps`` steps; offline: only learn, at the same pace."""
@@ -103,18 +103,19 @@ class Agent:
                     self._notify("on_train", errors)
             if self.target_steps and self._passed(self.target_steps, before):
                 self.network.update_target_network()
-            if not offline:  # last, for a memory so small that a restart overwrites the step
+            if not offline:  # last: in a tiny memory the first screen overwrites this step
                 self.restart(np.flatnonzero(step.terminals | step.truncateds))
             self._end_round()
         self._notify("on_phase_end")
 
     def step(self, exploration_rate: float) -> Step:
-        """Act once in every lane, move the states on and remember what happened."""
+        """Act once in every lane, update the states and store the transitions."""
         self.exploration_rate = exploration_rate
         environment, lanes = self.environment, slice(0, self.environment.num_envs)
-        # Drawn for all lanes at once, so that what is played does not depend on the groups.
+        # Drawn for all lanes at once, so that the result does not depend on the groups.
         explore = self.rng.random(lanes.stop) < exploration_rate
         actions = self.rng.integers(len(environment.action_meanings), size=lanes.stop)
+        # Callbacks that override actions get those of all lanes, so there is a single group then.
         overridden = any(type(c).on_act is not Callback.on_act for c in self.callbacks)
         for group in (lanes,) if overridden else environment.groups:
             if not explore[group].all():
@@ -124,20 +125,20 @@ class Agent:
                 callback.on_act(self, actions)
             environment.send(group, actions[group])
         step = environment.receive()
-        if self.remembering:
-            self.remembering.add(actions, step.rewards, step.observations, step.terminals)
+        if self.phase_memory:
+            self.phase_memory.add(actions, step.rewards, step.observations, step.terminals)
         self.buffer.add(step.observations)
         self._notify("on_step", step)
         return step
 
     def restart(self, lanes: NDArray[np.intp] | None) -> None:
-        """Begin the next episode in ``lanes``; None: a new game in all."""
+        """Start the next episode in ``lanes``; None: a new game in all lanes."""
         if lanes is not None and not len(lanes):
             return
         observations = self.environment.restart(lanes)
         self.buffer.restart(lanes, observations)
-        if self.remembering:
-            self.remembering.restart(lanes, observations)
+        if self.phase_memory:
+            self.phase_memory.restart(lanes, observations)
 
     def play_random(self, steps: int, refill: bool = False) -> None:
         """Fill the replay memory with ``steps`` random steps; refill: with the current ε."""
@@ -149,11 +150,11 @@ class Agent:
         self._notify("on_phase_end")
 
     def test(self, steps: int = 0, games: int = 0) -> None:
-        """Play without learning: ``steps`` steps, or else ``games`` whole games."""
+        """Play without learning, for ``steps`` steps or for ``games`` complete games."""
         self._play("test", 0 if games else steps, games)
 
     def play(self, games: int) -> None:
-        """Play ``games`` whole games without learning; a memory remembers them as in training."""
+        """Play ``games`` complete games without learning; a replay memory stores them."""
         self._play("play", 0, games)
 
     def _play(self, name: str, steps: int, games: int) -> None:
@@ -167,20 +168,20 @@ class Agent:
         self._notify("on_phase_end")
 
     def complete(self) -> bool:
-        """Whether the phase has had its steps or games."""
+        """Whether the phase has completed its steps or games."""
         if self.phase.name in ("test", "play"):
             return not self.games.unfinished()
         return self.phase.rounds * self.environment.num_envs >= self.phase.steps
 
     def _begin(self, name: str, steps: int, games: int = 0, offline: bool = False) -> None:
-        """Begin a phase with new games in all lanes, or continue one from a checkpoint."""
+        """Start a phase with new games in all lanes, or continue one from a checkpoint."""
         resumed = self.phase.resumed
-        if resumed and self.phase != name:
-            raise UsageError(f"the checkpoint is of a phase '{self.phase}', which is left out")
-        self.environment, self.buffer = self._games_of(name)
+        if resumed and self.phase.name != name:
+            raise UsageError(f"the checkpoint is in phase '{self.phase}', which the options skip")
+        self.environment, self.buffer = self._lanes_of(name)
         self.environment.training = name in ("random", "train")
-        self.remembering = None if name == "test" or offline else self.memory
-        self.environment.remembered = self.remembering is not None
+        self.phase_memory = None if name == "test" or offline else self.memory
+        self.environment.remembered = self.phase_memory is not None
         self.phase = self.phase if resumed else Phase(name)
         self.phase.steps, self.phase.games, self.phase.offline = steps, games, offline
         self.phase.resumed = False
@@ -211,9 +212,9 @@ class Agent:
         )
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what ``state_dict`` returned: the next phase to begin continues that one."""
+        """Restore what ``state_dict`` returned; the next phase continues from there."""
         self.phase = Phase(state["phase"], rounds=state["rounds"], resumed=True, new_games=False)
-        self.environment, self.buffer = self._games_of(self.phase.name)
+        self.environment, self.buffer = self._lanes_of(self.phase.name)
         self.games = Games(self.environment.num_envs, self.phase)
         self.games.load_state_dict(state)
         self.total_train_steps = state["total_train_steps"]
@@ -221,8 +222,8 @@ class Agent:
         self.exploration_rate_train = state["exploration_rate_train"]
         self.rng.bit_generator.state = state["generator"]
 
-    def _games_of(self, phase: str) -> tuple[Environment, StateBuffer]:
-        return self.testing_games if phase == "test" else self.training_games
+    def _lanes_of(self, phase: str) -> tuple[Environment, StateBuffer]:
+        return self.testing_lanes if phase == "test" else self.training_lanes
 
     def _passed(self, every: int, before: int) -> int:
         """Return how many multiples of ``every`` the training steps passed since ``before``."""

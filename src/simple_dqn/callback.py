@@ -1,4 +1,4 @@
-"""Callback: what watches the loop. Phase and Games: what it can ask the agent about."""
+"""Callback: the interface for watching the loop. Phase and Games: the state of a phase."""
 
 from __future__ import annotations
 
@@ -16,48 +16,50 @@ if TYPE_CHECKING:
 
 
 class Callback:
-    """What watches the loop: statistics, progress, schedules, displays. All methods are optional.
+    """Base class of statistics, progress, schedules and displays. All methods are optional.
 
-    A round is one step in every lane. Between two rounds a run can be left and resumed.
+    A round is one step in every lane. A run can be interrupted and resumed between rounds.
     """
 
     def on_phase_start(self, agent: Agent) -> None:
-        """A phase begins, see ``agent.phase``; if its ``rounds`` is not 0, it is resumed."""
+        """Called when a phase starts, see ``agent.phase``; it is resumed if ``rounds`` is not 0."""
 
     def on_act(self, agent: Agent, actions: NDArray[np.int64]) -> None:
-        """``actions`` [N] are about to be taken; what is written into them is taken instead."""
+        """Called before ``actions`` [N] are taken; they can be changed in place."""
 
     def on_step(self, agent: Agent, step: Step) -> None:
-        """One step was taken in every active lane, with ``agent.exploration_rate``."""
+        """Called after a step in every active lane, taken with ``agent.exploration_rate``."""
 
     def on_train(self, agent: Agent, errors: Tensor) -> None:
-        """One update was done; ``errors`` are its |TD error| [B], on the device."""
+        """Called after an update; ``errors`` are its |TD error| [B], on the device."""
 
     def on_round_end(self, agent: Agent) -> None:
-        """A round is complete: learnt from, ended episodes restarted. An exception leaves here."""
+        """Called after updates and restarts. To end the run here as Ctrl-C does, with a checkpoint,
+        call ``signal.raise_signal(signal.SIGINT)``.
+        """
 
     def on_phase_end(self, agent: Agent) -> None:
-        """A phase ends."""
+        """Called when a phase ends."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a custom callback needs to resume, such as counts; see ``storage.states``."""
+        """Return what resuming needs, such as counts; see ``storage.states``."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any], agent: Agent) -> None:
-        """Restore what ``state_dict`` returned; ``agent`` is restored already."""
+        """Restore what ``state_dict`` returned; ``agent`` has already been restored."""
 
 
 @dataclass(eq=False)
 class Phase:
-    """A phase of a run and how far it is. It equals its name: ``agent.phase == "train"``.
+    """A phase of a run and its progress. It compares equal to its name: ``phase == "train"``.
 
     Attributes:
         name: "random", "train", "test" or "play"; empty before the first phase.
-        steps, games: its length in agent steps over all lanes, or in games; the other one is 0.
+        steps, games: its length, in agent steps over all lanes or in games; the other is 0.
         offline: whether it learns without acting.
-        rounds: done so far; in a round each lane takes a step.
-        resumed: whether it comes from a checkpoint and is still to be continued.
-        new_games: whether it begins with new games; not if those of a checkpoint were restored.
+        rounds: completed so far; in a round each lane takes one step.
+        resumed: whether it was restored from a checkpoint and has not continued yet.
+        new_games: whether it starts with new games; False if its games were restored.
     """
 
     name: str = ""
@@ -79,21 +81,23 @@ class Phase:
 
 
 class Games:
-    """The games of a phase: which lane plays which, and in a test, which of them count.
+    """The games of a phase: which lane plays which and, in a test, which of them count.
 
-    Any number of lanes gives the statistics of one game after another. What a game comes to does
-    not depend on its number. So the games, put end to end in the order in which they began, are
-    such a row of games, and those count that end within its first ``phase.steps`` steps. To count
-    whatever ends first in any lane would prefer short games.
+    The statistics are those of a single lane, however many lanes there are. The outcome of a game
+    does not depend on its number, so the games can be laid end to end in the order in which they
+    started, as if played one after another. Those that end within the first ``phase.steps`` steps
+    count. Counting whichever games end first in any lane would favour short games. For example, two
+    lanes play games 0 and 1; lane 1 ends first and starts game 2. If game 0 takes all the steps of
+    the test, games 1 and 2 do not count, although they have ended.
 
     Args:
         num_envs: N, the number of lanes.
         phase: the phase whose games they are.
 
     Attributes:
-        active: [N] whether the lane still plays; the others count for nothing.
-        numbers: [N] the number of the game in each lane, from 0 in the order in which they begin.
-        lengths: the steps of each game so far, by its number.
+        active: [N] whether the lane is still playing; the others are ignored.
+        numbers: [N] the number of the game in each lane, from 0 in the order of their starts.
+        lengths: the steps of each game so far, by number.
     """
 
     def __init__(self, num_envs: int, phase: Phase) -> None:
@@ -103,23 +107,24 @@ class Games:
         self.lengths = [0] * num_envs
 
     def add(self, ended: NDArray[np.bool_]) -> None:
-        """Count a step of each active lane; a lane whose game has ``ended`` [N] plays another.
+        """Count a step in each active lane; a lane whose game has ``ended`` [N] plays another.
 
-        If no other game is needed, the lane stays where its last one ended.
+        If no more games are needed, the lane becomes inactive.
         """
         for number in self.numbers[self.active]:
             self.lengths[number] += 1
         for lane in np.flatnonzero(ended & self.active):
-            limit = self.phase.games
-            if len(self.lengths) < limit if limit else sum(self.lengths) < self.phase.steps:
+            by_games = len(self.lengths) < self.phase.games
+            by_steps = not self.phase.games and sum(self.lengths) < self.phase.steps
+            if by_games or by_steps:
                 self.numbers[lane] = len(self.lengths)
                 self.lengths.append(0)
             else:
                 self.active[lane] = False
 
     def unfinished(self) -> bool:
-        """Whether games that count are still played."""
-        # End to end, only the steps up to the first running game, itself included, are settled.
+        """Whether a game that counts is still being played."""
+        # Only the steps up to and including the first running game have a known position.
         settled = sum(self.lengths[: self._first_running() + 1])
         return bool(self.active.any()) and (self.phase.games > 0 or settled < self.phase.steps)
 
@@ -137,15 +142,15 @@ class Games:
         """Restore what ``state_dict`` returned.
 
         Raises:
-            ValueError: it is of other lanes, or of games that have no length.
+            ValueError: the number of lanes differs, or a game has no length.
         """
         active, numbers, lengths = state["active"], state["game_numbers"], state["lengths"]
         if not active.shape == numbers.shape == self.active.shape:
             raise ValueError(f"games of {len(active)} lanes, not {len(self.active)}")
-        if self.phase == "test" and numbers.max() >= len(lengths):
+        if self.phase.name == "test" and numbers.max() >= len(lengths):
             raise ValueError("a game without a length")
         self.active, self.numbers, self.lengths = active, numbers, lengths.tolist()
 
     def _first_running(self) -> int:
-        """Return the number of the first game that is still played; behind the last if none is."""
+        """Return the number of the first running game; one past the last if none is running."""
         return int(self.numbers[self.active].min(initial=len(self.lengths)))

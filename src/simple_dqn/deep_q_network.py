@@ -1,4 +1,4 @@
-"""DeepQNetwork: predicts Q-values and learns them. The only room that optimises."""
+"""DeepQNetwork: predicts Q-values and learns them. The only module that optimises."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from simple_dqn.networks.q_network import QNetwork
 if TYPE_CHECKING:
     from simple_dqn.replay_memory import Batch
 
-# The clipped TD error bounds the gradients, so a constant keeps float16's out of its underflow.
+# Clipped TD errors bound the gradients, so a constant loss scale keeps float16 from underflowing.
 FLOAT16_SCALE = 128.0
 
-MODAL = (torch.nn.modules.batchnorm._BatchNorm, torch.nn.modules.dropout._DropoutNd)
+WITH_MODES = (torch.nn.modules.batchnorm._BatchNorm, torch.nn.modules.dropout._DropoutNd)
 
 
 class DeepQNetwork:
     """The action-value function Q(s, a; θ) and its target network θ⁻ (Mnih et al. 2015).
 
     Args:
-        network: the module that is θ, on the device where it is to run.
-        optimizer: of its parameters, see ``optimizers.make_optimizer``.
-        datatype: "float32", or "bfloat16" or "float16" for mixed precision: the products are
-            computed in it, weights and optimiser stay float32.
-        loss_reduction: "sum" or "mean" of the gradients of a batch.
+        network: the module with the weights θ, on its device.
+        optimizer: for its parameters, see ``optimizers.make_optimizer``.
+        datatype: "float32", or "bfloat16" or "float16" for mixed precision: products are
+            computed in it; weights and optimiser state stay float32.
+        loss_reduction: "sum" or "mean" of the gradients over a batch.
         clip_error: bound of the TD error in an update; 0 for none.
-        has_target_network: False: the targets come from θ itself.
+        has_target_network: if False, the targets come from θ itself.
         double_q: Double Q-learning (van Hasselt et al. 2016).
-        captured: whether updates are one CUDA graph, see ``acceleration.CudaGraph``.
+        captured: whether an update is one CUDA graph, see ``acceleration.CudaGraph``.
 
     Attributes:
         weight_updates: updates done so far.
@@ -51,8 +51,8 @@ class DeepQNetwork:
         loss_reduction: str,
         clip_error: float,
         has_target_network: bool,
-        double_q: bool = False,
-        captured: bool = False,
+        double_q: bool,
+        captured: bool,
     ) -> None:
         self.device = next(network.parameters()).device
         self.datatype = datatype
@@ -62,9 +62,9 @@ class DeepQNetwork:
         self.network, self.optimizer = network.eval(), optimizer
         self.target_network = copy.deepcopy(network) if has_target_network else self.network
         self.target_network.requires_grad_(not has_target_network)
-        # A walk through all modules costs time, and only these know learning from predicting.
-        self._has_modes = any(isinstance(m, MODAL) for m in self.network.modules())
-        self._update = CudaGraph(self.update) if captured else self.update
+        # Switching modes walks all modules, which takes time; only these modules need it.
+        self._has_modes = any(isinstance(m, WITH_MODES) for m in self.network.modules())
+        self._accelerated_update = CudaGraph(self.update) if captured else self.update
         # τ of each quantile: the midpoints of K equal parts of [0, 1], [K, 1]
         k = network.quantiles
         self._midpoints = ((torch.arange(k, device=self.device) + 0.5) / k)[:, None]
@@ -80,9 +80,9 @@ class DeepQNetwork:
     def train(self, batch: Batch) -> Tensor:
         """Do one update of θ towards r + γ max_a' Q(s', a'; θ⁻) and return |δ|, [B].
 
-        The result stays on the device: nothing waits for it. The next update may overwrite it.
+        The result stays on the device, so that nothing waits for it; the next update can reuse it.
         """
-        errors = self._update(*map(self._tensor, (*batch[:5], batch.weights)))
+        errors = self._accelerated_update(*map(self._tensor, (*batch[:5], batch.weights)))
         self.weight_updates += 1
         self._cost_updates += 1
         return errors
@@ -93,24 +93,24 @@ class DeepQNetwork:
     ) -> Tensor:  # fmt: skip
         """Do one update from the tensors of a batch, see ``Batch``; return |δ|, [B].
 
-        An action has K quantiles of its return. K = 1 is Q-learning; K > 1 is quantile regression
-        (Dabney et al. 2018, algorithm 1), and the δ that is returned is the error of the mean.
+        The return of an action has K quantiles. K = 1 is Q-learning; K > 1 is quantile regression
+        (Dabney et al. 2018, algorithm 1), where the δ returned is the error of the mean.
         """
-        # Noisy layers: an update is of one draw of the noise, θ⁻ has its own
+        # Noisy layers: one draw of the noise per update, an independent one for θ⁻
         self.network.draw_noise()
         self.target_network.draw_noise()
 
-        # Q(s', a'; θ⁻) of the best action: best by θ⁻ itself, or with Double Q-learning by θ
+        # Q(s', a'; θ⁻) of the best action, chosen by θ⁻ itself or, in Double Q-learning, by θ
         with torch.no_grad(), self._precision():
             postq = self.target_network.distributions(poststates)  # [B, A, K]
-            judge = self.network.distributions(poststates) if self.double_q else postq
-            best = judge.mean(dim=2).argmax(dim=1)  # [B]
+            chooser = self.network.distributions(poststates) if self.double_q else postq
+            best = chooser.mean(dim=2).argmax(dim=1)  # [B]
             maxpostq = _of_actions(postq, best)  # [B, K]
 
         # y = r + γ max_a' Q(s', a'; θ⁻); the discount is 0 after a terminal
         targets = returns[:, None] + discounts[:, None] * maxpostq  # [B, K]
 
-        # Q(s, a; θ) of the actions that were taken
+        # Q(s, a; θ) of the actions taken
         if self._has_modes:
             self.network.train()
         with self._precision():
@@ -120,11 +120,11 @@ class DeepQNetwork:
         q = _of_actions(preq, actions)  # [B, K]
 
         # δ = y − Q(s, a; θ), each target against each quantile. The error is clipped, not the
-        # loss: its gradient never vanishes.
+        # loss, so that its gradient never vanishes.
         with torch.no_grad():
             deltas = targets[:, None, :] - q[:, :, None]  # [B, K, K]
             errors = deltas.clamp(-self.clip_error, self.clip_error) if self.clip_error else deltas
-            if self.network.quantiles > 1:  # quantile τ is where overshooting costs (1−τ)/τ as much
+            if self.network.quantiles > 1:  # overshooting quantile τ costs (1−τ)/τ times as much
                 errors = errors * (self._midpoints - (deltas < 0).float()).abs()
             errors = weights[:, None] * errors.mean(dim=2)  # [B, K]
             if self.loss_reduction == "mean":
@@ -149,7 +149,7 @@ class DeepQNetwork:
             self.target_network.load_state_dict(self.network.state_dict())
 
     def set_learning_rate(self, learning_rate: float) -> None:
-        """Set the step size of the optimiser; a schedule moves it."""
+        """Set the learning rate of the optimiser; called by a schedule."""
         set_learning_rate(self.optimizer, learning_rate)
 
     def mean_cost(self) -> float:
@@ -165,7 +165,7 @@ class DeepQNetwork:
             raise FloatingPointError
 
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
-        """Mixed precision, if it was asked for."""
+        """Return the context of mixed precision; for float32, an empty one."""
         if self.datatype == "float32":
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, getattr(torch, self.datatype))
@@ -174,7 +174,7 @@ class DeepQNetwork:
         return torch.as_tensor(array).to(self.device, non_blocking=True)
 
     def weights(self) -> dict[str, Tensor]:
-        """Return θ, by the names that a snapshot uses."""
+        """Return θ, by the names used in a snapshot."""
         return {name: t.contiguous() for name, t in self.network.state_dict().items()}
 
     def load_weights(self, weights: dict[str, Tensor]) -> None:
@@ -183,11 +183,11 @@ class DeepQNetwork:
         self.update_target_network()
 
     def training_state(self) -> dict[str, Tensor]:
-        """Return what else learning needs to resume: the target network and the optimiser."""
+        """Return what else resuming needs: the target network and the optimiser's state."""
         return {name: t.contiguous() for name, t in self._training_tensors().items()}
 
     def load_training_state(self, state: dict[str, Tensor]) -> None:
-        """Set what ``training_state`` returned, or the part of it that there is."""
+        """Restore what ``training_state`` returned, or a part of it."""
         own = self._training_tensors()
         for name, tensor in state.items():
             own[name].copy_(tensor)
@@ -201,7 +201,7 @@ class DeepQNetwork:
         return tensors
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that learning needs to resume exactly, see ``storage.states``."""
+        """Return all that resuming exactly needs, see ``storage.states``."""
         networks = self.network, self.target_network
         return dict(
             weights=self.weights(),
@@ -226,5 +226,5 @@ class DeepQNetwork:
 
 
 def _of_actions(values: Tensor, actions: Tensor) -> Tensor:
-    """Return of values [B, A, K] those of one action each, [B, K]."""
+    """Return the values of one action each, [B, K], from values [B, A, K]."""
     return values[torch.arange(len(actions), device=values.device), actions]

@@ -1,4 +1,4 @@
-"""Environment: N games side by side behind one small interface, and Step, what it returns."""
+"""Environment: the interface to N games played side by side. Step: the result of an action."""
 
 from __future__ import annotations
 
@@ -11,44 +11,44 @@ from numpy.typing import NDArray
 
 
 class NotRepeatableError(Exception):
-    """A game cannot be restored to where it stood when its state was saved."""
+    """A game cannot be restored to its saved state."""
 
 
 class Step(NamedTuple):
-    """What one action in each lane led to."""
+    """The result of one action in each lane."""
 
-    observations: NDArray[Any]  # [N, *shape] what the game shows after the action
-    rewards: NDArray[np.float32]  # [N] raw, summed over the frame skip
-    terminals: NDArray[np.bool_]  # [N] no bootstrapping beyond: game over, or a lost life
-    truncateds: NDArray[np.bool_]  # [N] cut off by a limit: bootstrapping continues
-    game_overs: NDArray[np.bool_]  # [N] the game itself ended (a lost life doesn't end it)
+    observations: NDArray[Any]  # [N, *shape] after the action
+    rewards: NDArray[np.float64]  # [N] raw, summed over the frame skip
+    terminals: NDArray[np.bool_]  # [N] no bootstrapping: game over, or a lost life
+    truncateds: NDArray[np.bool_]  # [N] cut off by a limit: still bootstraps
+    game_overs: NDArray[np.bool_]  # [N] the game itself ended (a lost life does not end it)
 
 
 class Environment(ABC):
     """N games side by side (lanes). One step is one action in each of them.
 
     Restarts are explicit: ``act`` never starts a new game, so the last observation of an episode
-    is what ``act`` returned. A lane whose episode has ended waits until ``restart`` names it; until
-    then its actions are ignored and it reports reward 0 and no flag.
+    is what ``act`` returned. A lane whose episode has ended waits for ``restart``; until then
+    its actions are ignored, its rewards are 0 and its flags are False.
 
     Attributes:
         num_envs: N, the number of lanes.
         action_meanings: the name of each action, in the order of their numbers.
         observation_shape: shape of one observation, without lane and history.
         observation_dtype: uint8 for screens, float32 for vectors.
-        training: whether this is training; else a frame cap holds. The agent sets it at the start
-            of a phase.
-        remembered: whether what happens is learnt from, so that a lost life is a terminal. The
-            agent sets it, too.
-        on_frame: called with the environment after each frame of the first game, also those
-            inside a frame skip; what it shows and sounds like then is ``screen`` and ``sound``.
-        frames_per_second: how fast the game runs in real time.
-        frame_skip: frames that a step has; 1 where each step is one picture.
-        is_console: whether frames are those of a console, which draws some objects in every
-            other frame only.
-        sound_rate: samples of sound a second; 0 for a silent game.
-        pixel_aspect: width of a pixel over its height, as the game was meant to be seen.
-        lives: lives left in each lane; empty where games have none.
+        training: whether this is a training phase; otherwise the frame cap applies. Set by the
+            agent at the start of a phase.
+        remembered: whether the steps are stored for learning, where a lost life is a terminal.
+            Set by the agent, too.
+        on_frame: called with the environment after each frame of the first game, including those
+            within a frame skip; ``screen`` and ``sound`` then return that frame.
+        frames_per_second: the game's speed in real time.
+        frame_skip: frames per step; 1 where each step is one picture.
+        is_console: whether frames are those of a console, which draws some objects only in every
+            other frame.
+        sound_rate: audio samples per second; 0 for a silent game.
+        pixel_aspect: width of a pixel over its height on the original display.
+        lives: lives left in each lane; empty if the game has none.
     """
 
     num_envs: int
@@ -67,11 +67,11 @@ class Environment(ABC):
 
     @abstractmethod
     def restart(self, lanes: NDArray[np.intp] | None = None) -> NDArray[Any]:
-        """Begin the next episode in some lanes and return their first observations.
+        """Start the next episode in some lanes and return their first observations.
 
         Args:
-            lanes: numbers of the lanes whose episode has ended; None for a new game in every
-                lane, wherever it stands.
+            lanes: numbers of the lanes whose episode has ended; None: a new game in every
+                lane, finished or not.
 
         Returns:
             observations, observation_dtype [len(lanes), *observation_shape].
@@ -79,34 +79,34 @@ class Environment(ABC):
 
     @abstractmethod
     def act(self, actions: NDArray[np.integer[Any]]) -> Step:
-        """Take ``actions`` [N] and return what they led to; the arrays are the caller's to keep."""
+        """Take ``actions`` [N] and return the result, in arrays that are not reused."""
 
     @property
     def groups(self) -> Sequence[slice]:
-        """The lanes by groups: while the games of one group go on, the next can be sent actions."""
+        """Groups of lanes: while the games of one group run, actions can be sent to the next."""
         return (slice(0, self.num_envs),)
 
     def send(self, lanes: slice, actions: NDArray[np.int64]) -> None:
-        """Start taking ``actions`` [n] in the ``lanes`` of one group, or of all; do not wait."""
+        """Start taking ``actions`` [n] in ``lanes``, one group or all of them, without waiting."""
         self._sent = actions
 
     def receive(self) -> Step:
-        """Wait until the actions sent to all groups are done; return what they led to."""
+        """Wait for the actions sent to all groups and return their result."""
         return self.act(self._sent)
 
     def screen(self) -> NDArray[np.uint8]:
-        """Return what the first game shows now, RGB [height, width, 3], the caller's to keep."""
-        raise NotImplementedError("this environment draws no pictures")
+        """Return the current screen of the first game, a new RGB array [height, width, 3]."""
+        raise NotImplementedError("this environment does not draw a screen")
 
     def sound(self) -> NDArray[np.uint8]:
-        """Return the samples of the first game's last frame, around 128; none if it is silent."""
+        """Return the audio of the first game's last frame, centred on 128; empty if silent."""
         return np.empty(0, np.uint8)
 
     def state_dict(self) -> dict[str, Any] | None:
-        """Return all that the games depend on from here, see ``storage.states``; None if unknown.
+        """Return the complete state of the games, see ``storage.states``; None if unsupported.
 
-        With it, an environment made with the same arguments continues exactly where this one
-        stands. Without it, a run that is resumed from a checkpoint begins new games.
+        With it, an environment made with the same arguments continues exactly from here. Without
+        it, a run resumed from a checkpoint starts new games.
 
         Returns:
             lanes: a list with a dict for each lane; observations: the last ones, [N, ...].
@@ -117,14 +117,14 @@ class Environment(ABC):
         """Restore what ``state_dict`` returned.
 
         Raises:
-            NotRepeatableError: the games could not be restored: restart them all.
+            NotRepeatableError: the games cannot be restored; all must be restarted.
         """
         raise NotImplementedError
 
-    def close(self) -> None:  # noqa: B027 (not every environment holds something)
-        """Free what the environment holds: emulators, windows, processes."""
+    def close(self) -> None:  # noqa: B027 (not every environment holds resources)
+        """Free the resources of the environment: emulators, windows, processes."""
 
 
 def lane_seeds(seed: np.random.SeedSequence, num_envs: int) -> list[np.random.SeedSequence]:
-    """Return a seed for each lane; that of a single lane is ``seed`` itself."""
+    """Return a seed for each lane; a single lane gets ``seed`` itself."""
     return [seed] if num_envs == 1 else seed.spawn(num_envs)

@@ -1,24 +1,24 @@
-"""The exceptions that a user is meant to read, and how."""
+"""Exceptions whose message is shown to the user."""
 
 from signal import Signals
 
 
 class UsageError(Exception):
-    """Something the user gave cannot be used.
+    """The user's input cannot be used.
 
     The message is one line that says what is wrong and what to do. ``main`` prints it on stderr
-    and exits with status 2. What is on the disk by then stays whole.
+    and exits with status 2. Files that are on the disk by then stay intact.
     """
 
 
 class Interrupted(BaseException):
-    """A run was left, or did not come to begin, as a signal asked for.
+    """A signal stopped the run, before or after its start.
 
-    Like KeyboardInterrupt no Exception: nobody is to take it for a failure of what was going on.
+    Like KeyboardInterrupt it is not an Exception, so that no handler takes it for a failure.
 
     Args:
-        signal: which.
-        advice: how to go on, behind "; ".
+        signal: which one.
+        advice: how to resume, after "; ".
     """
 
     def __init__(self, signal: Signals, advice: str = "") -> None:
@@ -27,6 +27,6 @@ class Interrupted(BaseException):
 
 
 def refusal(error: OSError) -> str:
-    """Return what the system would not do, and with which file."""
+    """Return the reason of an OSError and the file concerned."""
     place = f" '{error.filename}'" if error.filename else ""
     return f"{error.strerror or error}{place}"

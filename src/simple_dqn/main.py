@@ -1,11 +1,13 @@
 """The entry point: parse, build the objects, run the command.
 
-Heavy packages are imported late, so that ``--help`` and a typing error answer at once, without
+Heavy packages are imported late, so that ``--help`` and typing errors get an answer without
 waiting for torch.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import io
 import logging
 import os
@@ -22,7 +24,7 @@ from simple_dqn.options.resolve import check, resolve
 
 logger = logging.getLogger("simple_dqn")
 
-# What only some commands need: module -> package.
+# Packages that only some commands need, by module.
 EXTRAS = {
     "av": "av",
     "blessed": "blessed",
@@ -39,63 +41,90 @@ Given = dict[str, Any]  # the options that the user gave
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``simple-dqn COMMAND ...`` and return its exit status.
 
-    0: done. 2: something that the user gave cannot be used, or the disk refused; one line on
-    stderr says what. 130: interrupted from the keyboard, 143: by SIGTERM,
-    129: by a terminal that was closed.
+    0: success. 2: the user's input cannot be used, or a file cannot be written; one line on stderr
+    says why. 130: interrupted from the keyboard, 143: by SIGTERM, 129: by a closed terminal.
     """
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    open_closed_streams()
+    try:
+        return explained(sys.argv[1:] if arguments is None else list(arguments))
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except OSError:  # its reader has gone or its disk is full: not once more at the exit
+                with contextlib.suppress(OSError):
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def explained(arguments: list[str]) -> int:
+    """Run a command; turn what goes wrong into a line on stderr and an exit status."""
     command, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # ε and ± where the terminal has no Unicode
     try:
         if command in ("-h", "--help"):
             print(top_level_help(), flush=True)
             return 0
         if command == "--version":
-            print(f"simple-dqn {__version__}")
+            print(f"simple-dqn {__version__}", flush=True)
             return 0
         if command not in COMMANDS:
-            raise UsageError(f"there is no command '{command}': one of {', '.join(COMMANDS)}")
+            raise UsageError(f"there is no command '{command}': choose from {', '.join(COMMANDS)}")
         positionals, given = parse(command, rest)
         logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True)
         level = {name: value for name, value in given.items() if name == "log_level"}
         logger.setLevel(resolve(level).common.log_level)
         run_command(command, positionals, given, [command, *rest])
+        sys.stdout.flush()  # what cannot be printed is an error, too
     except UsageError as error:
-        logger.debug("where it happened:", exc_info=error)
+        logger.debug("traceback:", exc_info=error)
         line = "".join(c if c.isprintable() else "?" for c in " ".join(str(error).split()))
-        print(f"simple-dqn: {line}", file=sys.stderr)
+        complain(line)
         return 2
     except ImportError as error:
         package = EXTRAS.get((error.name or "").partition(".")[0])
         if package is None:
             raise
-        print(
-            f"simple-dqn: '{command}' needs the package {package}: "
-            f"{sys.executable} -m pip install {package}",
-            file=sys.stderr,
-        )
+        install = f"{sys.executable} -m pip install {package}"
+        complain(f"'{command}' needs the package {package}: {install}")
         return 2
     except AttributeError as error:
         if not (line := moved(error)):
             raise
-        print(f"simple-dqn: {line}", file=sys.stderr)
+        complain(line)
         return 2
-    except BrokenPipeError:  # the reader of our output has gone, as in `... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader of our output has exited, as in `... | head`
         return 141
-    except OSError as error:  # a full disk, a vanished folder: what was written before stays whole
-        print(f"simple-dqn: {refusal(error)}", file=sys.stderr)
+    except OSError as error:  # a full disk, a removed folder: files already written stay intact
+        complain(refusal(error))
         return 2
     except Interrupted as error:
-        print(f"simple-dqn: interrupted{error}", file=sys.stderr)
+        complain(f"interrupted{error}")
         return 128 + error.signal
     except KeyboardInterrupt as advice:
-        line = "\n" if sys.stderr.isatty() else ""  # leave the live line as it is
-        print(f"{line}simple-dqn: interrupted{advice}", file=sys.stderr)
+        complain(f"interrupted{advice}", begin="\n" if sys.stderr.isatty() else "")  # a live line
         return 130
     return 0
+
+
+def complain(line: str, begin: str = "") -> None:
+    """Print a line on stderr; where nobody can read it, the exit status has to do."""
+    with contextlib.suppress(OSError):
+        print(f"{begin}simple-dqn: {line}", file=sys.stderr)
+
+
+def open_closed_streams() -> None:
+    """Replace closed standard streams by empty ones: the next file would take their numbers.
+
+    A shell may have put a file that it reads in the place of a closed stderr.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.open(os.devnull, os.O_RDWR), mode))  # noqa: SIM115
+        stream = getattr(sys, name)
+        with contextlib.suppress(OSError, ValueError):  # not a file, as in a notebook
+            if number and fcntl.fcntl(stream.fileno(), fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        if number and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # ε and ± where the terminal has no Unicode
 
 
 def run_command(
@@ -104,11 +133,11 @@ def run_command(
     """Run one command with its parsed arguments."""
     if command == "train":
         record = given.pop(FROM, "")
-        check(given)  # a wrong value is refused at once, before torch is loaded
+        check(given)  # reject invalid values immediately, before torch is loaded
         from simple_dqn.commands import train
 
         if record and positionals["label"]:
-            raise UsageError("--from names the game: give no more than a label")
+            raise UsageError("--from determines the game: give at most a label")
         if record:
             train.repeat(Path(record), positionals["game"], given, command_line)
         else:
@@ -134,7 +163,7 @@ def run_command(
 
 
 def run_with_snapshot(command: str, path: Path, given: Given) -> None:
-    """Run one of the commands that begin with reading a snapshot."""
+    """Run one of the commands that start by reading a snapshot."""
     from simple_dqn.storage.snapshot import load_snapshot
 
     snapshot = load_snapshot(path)

@@ -1,4 +1,4 @@
-"""ReplayMemory: a ring of single screens for each lane, made into transitions when sampled.
+"""ReplayMemory: a ring of single screens per lane, assembled into transitions when sampled.
 
 Memory layout, N lanes of T = size // N slots:
 
@@ -8,31 +8,31 @@ Memory layout, N lanes of T = size // N slots:
     terminals  [N, T]         bool           1 B
     starts     [N, T]         bool           1 B
 
-Each screen is stored once. NB! The screen is the post-state: slot t holds an action, and the
-reward, the terminal flag and the screen that it led to. A start slot holds the first screen of an
-episode and no transition. So slot t is a transition, unless starts[t], from the state that ends
-with the screen of slot t−1 to the state that ends with the screen of slot t:
+Each screen is stored once. NB! The screen is the post-state: slot t holds an action and the reward,
+terminal flag and screen that resulted from it. A start slot holds the first screen of an episode
+and no transition. So unless starts[t], slot t is a transition from the state that ends with the
+screen of slot t−1 to the state that ends with the screen of slot t:
 
     slot        7       8       9      10      11      12
-    screen      s₀      s₁      s₂     s₃      s₀'     s₁'      s: observations in time
+    screen      s₀      s₁      s₂     s₃      s₀'     s₁'      s: observations
     action      -       a₀      a₁     a₂      -       a₀'
     starts      1       0       0      0       1       0
     terminals   0       0       0      1       0       0
 
-A state reaches back over H slots but never over a start: what would lie before it is zero, as in
-DeepMind's code (or the transition is never sampled: ``history_padding="reject"``). A truncated
-episode simply ends with a slot that is not terminal: its last transition still bootstraps.
+A state covers H slots but never crosses a start: screens from before the episode are zero, as in
+DeepMind's code (or the transition is never sampled: ``history_padding="reject"``). The last slot of
+a truncated episode is not terminal, so that its transition still bootstraps.
 
-Which slots can be sampled: let age be the number of older slots in the lane, 0 for the oldest. Slot
-t is valid if not starts[t] and its state's screens are all still there, that is age(t) ≥ H or a
-start lies among the slots older than t.
+Which slots can be sampled: the age of a slot is the number of older slots in its lane, 0 for the
+oldest. Slot t is valid if not starts[t] and all screens of its state are still stored, that is, if
+age(t) ≥ H or any slot older than t is a start.
 
-n-step returns: from slot t on, the rewards of up to n slots are summed, each discounted by one more
-γ. The sum ends early, with the k-th reward, where a terminal, the end of a truncated episode or the
-newest slot comes first. The post-state is that of the slot where it ends, discounted by γᵏ, or by 0
-after a terminal.
+n-step returns: the rewards of up to n slots from t on are summed, the i-th discounted by γⁱ with i
+from 0. The sum ends early, after k rewards, at a terminal, at the end of a truncated episode or at
+the newest slot. The post-state is that of the last slot summed, discounted by γᵏ, or by 0 after a
+terminal.
 
-The arrays are allocated zeroed: memory that was never written is not resident.
+The arrays are allocated as zeros, so memory that was never written is not resident.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 
-LEAST_DRAWN = 64  # slots drawn at once, so that a redraw is seldom needed
-MOST_ROUNDS = 50  # fruitless rounds before all slots are looked through
+LEAST_DRAWN = 64  # slots drawn at once, so that redraws are rare
+MOST_ROUNDS = 50  # rounds of redraws before all valid slots are listed
 
 
 class Batch(NamedTuple):
@@ -55,18 +55,18 @@ class Batch(NamedTuple):
 
     states: Any  # [B, H, *shape], an array, or a tensor if the memory is on a device
     actions: NDArray[np.int64]  # [B]
-    returns: NDArray[np.float32]  # [B] clipped rewards, summed with γ from the action on
+    returns: NDArray[np.float32]  # [B] discounted sums of the clipped rewards from the action on
     discounts: NDArray[np.float32]  # [B] γᵏ for the k rewards summed; 0 after a terminal
-    poststates: Any  # likewise: the states that the returns lead up to
-    indices: NDArray[np.int64]  # [B] where in the memory: lane · slots per lane + slot
+    poststates: Any  # likewise: the states after the last reward summed
+    indices: NDArray[np.int64]  # [B] position in the memory: lane · slots per lane + slot
     weights: NDArray[np.float32]  # [B] importance weights; all 1 for uniform sampling
 
 
 class Experience(NamedTuple):
-    """What was played, in order: n slots as in the memory layout above.
+    """A sequence of n slots as in the memory layout above.
 
-    The first slot is a start, except in parts. What a start slot says of action, reward and end
-    counts for nothing.
+    The first slot is a start, unless this is part of a longer sequence. Action, reward and terminal
+    flag of a start slot are ignored.
     """
 
     screens: NDArray[Any]  # [n, *shape]
@@ -76,30 +76,30 @@ class Experience(NamedTuple):
     starts: NDArray[np.bool_]  # [n]
 
     def cut(self, part: slice) -> Experience:
-        """Return some of the slots."""
+        """Return the slots in ``part``."""
         arrays: Any = (array[part] for array in self)
         return Experience(*arrays)
 
     @staticmethod
     def join(parts: list[Experience]) -> Experience:
-        """Return the slots of all ``parts`` in a row."""
+        """Return the concatenation of ``parts``."""
         arrays: Any = map(np.concatenate, zip(*parts, strict=True))
         return Experience(*arrays)
 
 
 class ReplayMemory:
-    """A uniformly sampled ring of experience (Lin 1992; Mnih et al. 2015).
+    """A ring of experience, sampled uniformly (Lin 1992; Mnih et al. 2015).
 
     Args:
-        size: slots in all lanes together; the slots of a lane are size // num_envs.
+        size: slots over all lanes; each lane has size // num_envs.
         num_envs: N, the number of lanes.
-        history_length: H, observations in a state.
+        history_length: H, observations per state.
         shape, dtype: of one observation.
         discount_rate: γ.
         n_step: n, rewards summed in a return (Sutton 1988; Watkins 1989); 1 in plain DQN.
-        min_reward, max_reward: bounds that rewards are clipped to when they are sampled.
+        min_reward, max_reward: rewards are clipped to these bounds when they are sampled.
         history_padding: "zero" or "reject", see above.
-        rng: the generator that sampling draws from.
+        rng: the random generator of sampling.
     """
 
     def __init__(
@@ -135,12 +135,12 @@ class ReplayMemory:
         self.cursors = np.zeros(num_envs, np.int64)  # the slot written next
         self.filled = np.zeros(num_envs, np.int64)  # slots in use
         self.written = np.zeros(num_envs, np.int64)  # slots ever written
-        self.start_count = 0  # of the slots in use, those that are starts
-        self._sampleable = False  # whether a valid transition was ever seen
+        self.start_count = 0  # starts among the slots in use
+        self._sampleable = False  # whether a valid transition has been found
 
     @staticmethod
     def nbytes(size: int, shape: tuple[int, ...], dtype: DTypeLike) -> int:
-        """Return the bytes that a full memory of ``size`` slots takes."""
+        """Return the size in bytes of a full memory of ``size`` slots."""
         return size * (int(np.prod(shape)) * np.dtype(dtype).itemsize + 10)
 
     @property
@@ -149,14 +149,14 @@ class ReplayMemory:
         return int(self.filled.sum()) - self.start_count
 
     def restart(self, lanes: NDArray[np.intp] | None, observations: NDArray[Any]) -> None:
-        """Begin an episode in ``lanes`` (None: all) with ``observations`` [len(lanes), *shape]."""
+        """Start an episode in ``lanes`` (None: all) with ``observations`` [len(lanes), *shape]."""
         lanes = np.arange(self.num_envs) if lanes is None else lanes
         self._write(lanes, observations, actions=0, rewards=0, terminals=False, starts=True)
 
     def add(
         self,
         actions: NDArray[np.integer[Any]],
-        rewards: NDArray[np.float32],
+        rewards: NDArray[np.floating[Any]],
         observations: NDArray[Any],
         terminals: Bools,
     ) -> None:
@@ -168,7 +168,7 @@ class ReplayMemory:
         self, lanes: NDArray[np.intp], observations: NDArray[Any],
         actions: Any, rewards: Any, terminals: Any, *, starts: bool,
     ) -> None:  # fmt: skip
-        """Write the next slot of each of ``lanes``, over its oldest one when the ring is full."""
+        """Write the next slot of each of ``lanes``; a full ring overwrites its oldest slot."""
         at = lanes, self.cursors[lanes]
         self.start_count += starts * len(lanes) - int(self.starts[at].sum())
         slots = observations, actions, rewards, terminals, starts
@@ -179,7 +179,7 @@ class ReplayMemory:
         self.written[lanes] += 1
 
     def experience(self) -> Experience:
-        """Return all that is held, lane after lane; the oldest slot of a lane becomes a start."""
+        """Return all slots in use, lane by lane; the oldest slot of a lane becomes a start."""
         ages = [np.arange(filled) for filled in self.filled]
         lanes = np.repeat(np.arange(self.num_envs), self.filled)
         every = lanes, self._slots(lanes, np.concatenate(ages))
@@ -187,7 +187,7 @@ class ReplayMemory:
         return whole._replace(starts=whole.starts | (np.concatenate(ages) == 0))
 
     def extend(self, experience: Experience) -> None:
-        """Append the episodes of ``experience``, each to the lane that was given least so far."""
+        """Append the episodes of ``experience``, each to the lane with the fewest slots so far."""
         given = self.filled.copy()
         lane = np.zeros(1, np.int64)
         for screen, action, reward, terminal, start in zip(*experience, strict=True):
@@ -197,12 +197,12 @@ class ReplayMemory:
             self._write(lane, screen, action, reward, terminal, starts=bool(start))
 
     def read(self, lane: int, begin: int, end: int) -> Experience:
-        """Return the slots of a lane that were the ``begin``-th to be written, till ``end``."""
+        """Return slots ``begin`` to ``end`` (exclusive) of a lane, in the order of writing."""
         at = np.full(end - begin, lane), np.arange(begin, end) % self.slots
         return Experience(*(array[at] for array in self._arrays))
 
     def write(self, lane: int, begin: int, slots: Experience) -> None:
-        """Restore what ``read`` returned; ``load_state_dict`` then says what of it counts."""
+        """Restore what ``read`` returned; ``load_state_dict`` must follow."""
         end = begin + len(slots.starts)
         at = np.full(end - begin, lane), np.arange(begin, end) % self.slots
         for array, values in zip(self._arrays, slots, strict=True):
@@ -214,7 +214,7 @@ class ReplayMemory:
         return self.screens, self.actions, self.rewards, self.terminals, self.starts
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what there is beside the slots themselves, see ``storage.states``."""
+        """Return the state apart from the slots themselves, see ``storage.states``."""
         return dict(
             written=self.written.copy(),
             filled=self.filled.copy(),
@@ -228,14 +228,14 @@ class ReplayMemory:
             raise ValueError("slots in use that were never written")
         self.cursors = self.written % self.slots
         self.start_count = int(self.starts.sum())
-        self._sampleable = False  # until ``can_sample`` has looked
+        self._sampleable = False  # until ``can_sample`` has checked
         self.rng.bit_generator.state = state["generator"]
 
     def sample(self, batch_size: int) -> Batch:
         """Draw ``batch_size`` transitions uniformly, with replacement.
 
         Raises:
-            ValueError: the memory holds no transition, or with "reject" none with a whole history.
+            ValueError: there is no transition, or with "reject" none with a complete history.
         """
         lanes, ages = self._draw(batch_size)
         slots = self._slots(lanes, ages)
@@ -274,11 +274,11 @@ class ReplayMemory:
         return returns, discounts.astype(np.float32), lengths
 
     def update_priorities(self, indices: Ints, errors: Any) -> None:
-        """Set the |δ| of the transitions at ``indices`` [B]; a uniform memory has no use for it."""
+        """Set the |δ| of the transitions at ``indices`` [B]; ignored by uniform sampling."""
 
     def can_sample(self) -> bool:
-        """Whether there is a transition to sample; with "reject", one with a whole history."""
-        if not self._sampleable or self.slots < LEAST_DRAWN:  # so few may have lost it again
+        """Whether there is a transition to sample; with "reject", one with a complete history."""
+        if not self._sampleable or self.slots < LEAST_DRAWN:  # may be overwritten by now
             self._sampleable = self.count > 0 and len(self._every_valid()) > 0
         return self._sampleable
 
@@ -287,13 +287,13 @@ class ReplayMemory:
         if not self.can_sample():
             raise ValueError("the replay memory holds no transition to sample")
         slots_in_use = int(self.filled.sum())
-        chosen = np.empty(0, np.int64)  # numbers of slots in use, counted through the lanes
+        chosen = np.empty(0, np.int64)  # numbers of slots in use, counted across the lanes
         for _ in range(MOST_ROUNDS):
             drawn = self.rng.integers(slots_in_use, size=max(batch_size, LEAST_DRAWN))
             chosen = np.concatenate([chosen, drawn[self._valid(*self._locate(drawn))]])
             if len(chosen) >= batch_size:
                 return self._locate(chosen[:batch_size])
-        # Valid ones are rare: list them all instead of guessing on.
+        # Valid slots are rare: list them all instead of drawing again.
         return self._locate(self.rng.choice(self._every_valid(), batch_size))
 
     def _every_valid(self) -> Ints:
@@ -302,7 +302,7 @@ class ReplayMemory:
         return every[self._valid(*self._locate(every))]
 
     def _locate(self, numbers: Ints) -> tuple[Ints, Ints]:
-        """Return (lane, age) of the slots with these ``numbers``, counted through the lanes."""
+        """Return (lane, age) of the slots with these ``numbers``, counted across the lanes."""
         ends = self.filled.cumsum()
         lanes = np.searchsorted(ends, numbers, side="right")
         return lanes, numbers - (ends - self.filled)[lanes]
@@ -312,18 +312,18 @@ class ReplayMemory:
         return (self.cursors[lanes] - self.filled[lanes] + ages) % self.slots
 
     def _valid(self, lanes: Ints, ages: Ints) -> Bools:
-        """Whether the slots are transitions whose states are still there, bool [B]."""
+        """Whether the slots are transitions whose states are still stored, bool [B]."""
         _, inside, kept = self._history(lanes, ages - 1)
         complete = inside & kept if self.reject_padded else inside | ~kept
         return ~self.starts[lanes, self._slots(lanes, ages)] & complete.all(axis=1)
 
     def _history(self, lanes: Ints, ages: Ints) -> tuple[Ints, Bools, Bools]:
-        """Return what the states that end at ``ages`` [B] consist of, each [B, H].
+        """Return the slots that make up the states ending at ``ages`` [B], each [B, H].
 
         Returns:
             slots: of the screens, oldest first.
-            inside: whether the slot is in use, so not from before the lane's oldest one.
-            kept: whether the slot belongs to the same episode: no start lies after it.
+            inside: whether the slot is in use, not from before the lane's oldest one.
+            kept: whether the slot belongs to the same episode: no start follows it.
         """
         ages = ages[:, None] + np.arange(1 - self.history_length, 1)
         inside = ages >= 0
@@ -342,7 +342,7 @@ class ReplayMemory:
         return states
 
     def _allocate_screens(self) -> Any:
-        """Return the place for the screens, [N, T, *shape], read and written like an array."""
+        """Return the storage of the screens, [N, T, *shape], read and written like an array."""
         return np.zeros((self.num_envs, self.slots, *self.shape), self.dtype)
 
     def _batch_states(self, lanes: Ints, ages: Ints) -> Any:

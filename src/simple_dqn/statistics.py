@@ -1,4 +1,4 @@
-"""Statistics: the callback that counts games, scores, Q-values and costs: a CSV row a phase."""
+"""Statistics: the callback that tracks games, scores, Q-values and costs, a row per phase."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from simple_dqn.environment import Step
 COLUMNS = (
     "epoch",
     "phase",  # random, train, test or play
-    "steps",  # agent steps in the phase, over all lanes; of a test those that count
-    "nr_games",  # games that ended in the phase; a lost life ends none
+    "steps",  # agent steps in the phase, over all lanes; in a test those that count
+    "nr_games",  # games that ended in the phase; losing a life does not end one
     "average_reward",  # mean raw score of those games; nan if none ended
     "min_game_reward",
     "max_game_reward",
@@ -27,12 +27,12 @@ COLUMNS = (
     "replay_memory_count",  # transitions held
     "meanq",  # mean over held-out states of max Q; nan without such states
     "meancost",  # mean over the phase of ½δ², before clipping; 0 without an update
-    "weight_updates",  # in all
-    "total_time",  # seconds since the run began
+    "weight_updates",  # in total
+    "total_time",  # seconds since the run started
     "epoch_time",  # seconds of the phase
     "steps_per_second",
     "std_game_reward",  # standard deviation of the scores (divided by n)
-    "mean_game_steps",  # agent steps of a game
+    "mean_game_steps",  # agent steps per game
 )
 PHASES = ("random", "train", "test", "play")  # in the order of an epoch
 TIME_COLUMNS = ("total_time", "epoch_time", "steps_per_second")
@@ -41,19 +41,19 @@ Row = dict[str, Any]
 
 
 class Statistics(Callback):
-    """Counts what happens in a phase and makes a row of it at its end.
+    """Collects the statistics of a phase and reports them as a row at its end.
 
     Args:
-        validation_size: held-out states for the column meanq, drawn from the replay memory when
-            a phase first ends with something in it.
-        on_row: told each new row: the CSV file, TensorBoard, a log.
+        validation_size: held-out states for the column meanq, drawn from the replay memory at
+            the end of the first phase that leaves something to sample.
+        on_row: called with each new row: the CSV file, TensorBoard, the log.
 
     Attributes:
-        epoch: the number that the next rows get.
+        epoch: the epoch of the next rows.
         row: the last row.
-        start_time: when the run began, on the clock of ``time.perf_counter``.
-        game_rewards: raw scores of the games that ended in this phase; after a test of so many
-            steps only those that count, see ``Agent.test``.
+        start_time: when the run started, by ``time.perf_counter``.
+        game_rewards: raw scores of the games that ended in this phase; after a test by
+            steps only those that count, see ``callback.Games``.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Statistics(Callback):
         self.phase_start_time = self.start_time
 
     def on_phase_start(self, agent: Agent) -> None:
-        """Forget the phase before, but not one that is resumed."""
+        """Reset the statistics, unless the phase is resumed."""
         if agent.phase.rounds:
             if agent.phase.new_games:
                 self.scores[:], self.lengths[:] = 0, 0
@@ -88,7 +88,7 @@ class Statistics(Callback):
         self.phase_start_time = time.perf_counter()
 
     def on_step(self, agent: Agent, step: Step) -> None:
-        """Add up the scores; close the games that are over or cut off."""
+        """Add up the scores; record the games that are over or truncated."""
         self.steps += int(agent.games.active.sum())
         self.scores += step.rewards
         self.lengths += agent.games.active
@@ -99,14 +99,14 @@ class Statistics(Callback):
             self.scores[lane] = self.lengths[lane] = 0
 
     def on_train(self, agent: Agent, errors: Any) -> None:
-        """Count the steps of learning offline, in which nobody acts."""
+        """Count the steps of offline learning, where the agent does not act."""
         if agent.phase.offline:
             self.steps = agent.total_train_steps - self.steps_before
 
     def on_phase_end(self, agent: Agent) -> None:
-        """Make the row of the phase and pass it on."""
+        """Build the row of the phase and report it."""
         memory, network = agent.memory, agent.network
-        self.on_train(agent, None)  # the steps after the last update, too
+        self.on_train(agent, None)  # includes the steps after the last update
         now = time.perf_counter()
         if self.validation_states is None and memory is not None and agent.phase != "play":
             self.validation_states = (
@@ -137,11 +137,11 @@ class Statistics(Callback):
             std_game_reward=float(rewards.std()) if games else float("nan"),
             mean_game_steps=float(np.mean(self.game_steps)) if games else float("nan"),
         )
-        for tell in self.on_row:
-            tell(self.row)
+        for report in self.on_row:
+            report(self.row)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what counting needs to resume, see ``storage.states``."""
+        """Return what resuming needs, see ``storage.states``."""
         now = time.perf_counter()
         return dict(
             epoch=self.epoch,
@@ -178,14 +178,14 @@ class Statistics(Callback):
         self.phase_start_time = now - state["phase_seconds"]
 
     def _keep(self, numbers: list[int], steps: int) -> None:
-        """Keep only the games of these ``numbers``, in this order: those that count in a test."""
+        """Keep only the games with these ``numbers``, in this order: those that count in a test."""
         places = [self.game_numbers.index(number) for number in numbers]
         self.game_rewards = [self.game_rewards[place] for place in places]
         self.game_steps = [self.game_steps[place] for place in places]
         self.steps = steps
 
     def _meanq(self, agent: Agent) -> float:
-        """Return the mean of max Q over the held-out states, in batches that fit anywhere."""
+        """Return the mean of max Q over the held-out states, in batches to limit memory."""
         if self.validation_states is None:
             return float("nan")
         states = self.validation_states

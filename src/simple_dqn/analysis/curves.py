@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from simple_dqn.errors import UsageError
 from simple_dqn.options.definitions import PLACES
 from simple_dqn.statistics import COLUMNS, PHASES
+from simple_dqn.storage.statistics_file import read_text, require_header
 
 SEED_AND_PLACES = PLACES | {"random_seed"}
 
@@ -34,11 +35,22 @@ class Run(NamedTuple):
 
 
 class Curve(NamedTuple):
-    """A line and its standard deviation, each float64 [points]."""
+    """The mean of a column over runs and its standard deviation, each float64 [points].
+
+    Between points of different sets of runs a mean may jump though no run does.
+    """
 
     x: NDArray[np.float64]
     mean: NDArray[np.float64]
     std: NDArray[np.float64]
+    seeds: NDArray[np.int64]  # the runs that have a value there, [points]
+    sets: NDArray[np.int64]  # a number for each set of runs, [points]
+    runs: int  # in all
+
+    @property
+    def complete(self) -> NDArray[np.bool_]:
+        """Where all runs have a value, [points]."""
+        return np.equal(self.seeds, self.runs)
 
 
 def make_labels(paths: Sequence[Path]) -> list[str]:
@@ -94,10 +106,8 @@ def read_table(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise UsageError(f"there is no file '{path}'")
     try:
-        text = path.read_text()
-        text = text[: text.rfind("\n") + 1]  # a line without its end is still being written
-        if next(csv.reader(io.StringIO(text)), [])[:16] != list(COLUMNS[:16]):
-            raise UsageError(f"'{path}' is no statistics file of Simple DQN")
+        text = read_text(path)
+        require_header(text, path)
         # As strings: an empty cell differs from a nan, and errors quote the cell. usecols ignores
         # unknown columns and cells beyond the header.
         cells = pd.read_csv(
@@ -136,21 +146,37 @@ def make_curve(runs: Sequence[Run], phase: str, field: str, x_axis: str) -> Curv
     """Return the mean and the standard deviation of a column over the runs of one label.
 
     At each x they are over the runs that have a value there. The deviation is divided by n, so the
-    band of two runs reaches from one to the other. Times differ between runs: along total_time a
-    run is interpolated linearly between its first and its last value.
+    band of two runs reaches from one to the other. Times and steps may differ between runs: along
+    them a run is interpolated linearly between its rows, but not over a row without a value.
     """
     lines = []
     for run in runs:
         rows = run.table[run.table["phase"] == phase].reindex(columns=list(COLUMNS))
         points = pd.DataFrame({"x": rows[x_axis], "y": rows[field]}, dtype=float)
-        points = points.replace([np.inf, -np.inf], np.nan).dropna()
+        points = points.replace([np.inf, -np.inf], np.nan).dropna(subset="x")
         lines.append(points.groupby("x")["y"].last())
-    if x_axis == "total_time":
-        every_time = pd.concat(lines).index.unique().sort_values()
-        lines = [
-            line.reindex(every_time).interpolate("index", limit_area="inside").dropna()
-            for line in lines
-        ]
-    seeds = pd.concat(lines).groupby(level=0)
-    mean, std = seeds.mean(), seeds.std(ddof=0)
-    return Curve(*(np.array(values, float) for values in (mean.index, mean, std)))
+    x = np.unique(np.concatenate([line.index for line in lines]))
+    values = np.full((len(lines), len(x)), np.nan)
+    for own, line in zip(values, lines, strict=True):
+        if x_axis == "epoch":
+            own[:] = line.reindex(x)
+        elif len(line):
+            own[:] = np.interp(x, line.index, line, left=np.nan, right=np.nan)
+    there = ~np.isnan(values)
+    x, values, there = (array[..., there.any(axis=0)] for array in (x, values, there))
+    mean, std = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
+    sets = np.unique(there, axis=1, return_inverse=True)[1].ravel()
+    return Curve(x, mean, std, there.sum(axis=0), sets, len(lines))
+
+
+def describe_seeds(runs: Sequence[Run]) -> str:
+    """Return what the mean of a label is of: how many runs, and how many after some have ended."""
+    if len(runs) == 1:
+        return ""
+    ends = sorted(int(run.table["epoch"].max()) for run in runs)
+    shorter = sorted(set(ends) - {ends[-1]})
+    text = f"mean ± std of {len(runs)} seeds"
+    if len(shorter) > 2:
+        return f"{text}, fewer after epoch {shorter[0]}"
+    left = [f"{sum(end > epoch for end in ends)} after epoch {epoch}" for epoch in shorter]
+    return ", ".join([text, *left])

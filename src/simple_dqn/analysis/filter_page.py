@@ -36,6 +36,7 @@ from numpy.typing import NDArray
 
 from simple_dqn.agent import Agent
 from simple_dqn.analysis.filters import Layer, StrongestStates, attribute
+from simple_dqn.options.option import short_text
 from simple_dqn.statistics import Statistics
 from simple_dqn.storage.files import write_atomically
 from simple_dqn.storage.snapshot import Snapshot
@@ -133,7 +134,8 @@ def visualize(
     score, rate = statistics.row["average_reward"], agent.exploration_rate
     facts = (
         f"{snapshot.path.name}: epoch {snapshot.epoch}, {snapshot.total_train_steps} training "
-        f"steps. One game of {strongest.steps} steps: score {score:g}, ε {rate:g}, seed {seed}"
+        f"steps. One game of {strongest.steps} steps: score {short_text(score)}, ε {rate:g}, "
+        f"seed {seed}"
     )
     write_page(path, f"{game}: what excites the filters", facts, layers, strongest.steps)
     logger.info("wrote %s", path)
@@ -252,8 +254,8 @@ def state_source(layer: Layer, steps: int) -> ColumnDataSource:
         if activation > 0:
             (y, x), step = best.positions[k], best.steps[k]
             text += (
-                f"strongest activation {activation:.4g}, in row {y}, column {x} of its map, "
-                f"after {step} of {steps} steps ({step / steps:.0%} into the game)"
+                f"strongest activation {short_text(activation, 4)}, in row {y}, column {x} of its "
+                f"map, after {step} of {steps} steps ({step / steps:.0%} into the game)"
             )
         else:
             text += "never active in this game: no state excites this filter"

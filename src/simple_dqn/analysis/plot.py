@@ -4,7 +4,8 @@ The random phase runs once, before any learning: it is drawn as a diamond where 
 per-game measures, as a dotted baseline for the other phases. With one run, train and test have a
 colour each; with several, each label has a colour and each phase a line style. Runs whose file
 names differ only in a seed number share a label and are drawn as their mean, in a band of ± one
-standard deviation.
+standard deviation; where some of them have no value, the mean of the others is dashed, without a
+band.
 """
 
 from __future__ import annotations
@@ -29,10 +30,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from simple_dqn.analysis.curves import Curve, Run, make_curve, read_runs
+from simple_dqn.analysis.curves import Curve, Run, describe_seeds, make_curve, read_runs
+from simple_dqn.analysis.legend import add_legend, ignoring_missing_letters
 from simple_dqn.errors import UsageError
 from simple_dqn.options.command_options import PlotOptions
-from simple_dqn.storage.files import write_atomically
+from simple_dqn.storage.files import require_place, write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +83,7 @@ STYLES: dict[str, dict[str, Any]] = {
     "train": dict(linestyle="-", linewidth=1.1),
     "random": dict(linestyle=":", linewidth=1.2, markersize=5),
 }
+FEWER = dict(linestyle="--", markerfacecolor="white")  # where some of several runs have no value
 FEW_POINTS = 30  # lines with at most this many points have markers
 RC_PARAMS: Any = {  # Any: the type of the keys depends on matplotlib's version
     "font.size": 12,
@@ -161,6 +164,7 @@ def find_target(paths: Sequence[Path], options: PlotOptions) -> Path:
     target = Path(options.png_file) if options.png_file else paths[0].with_suffix(".png")
     if target.suffix.lower() not in METADATA:
         raise UsageError(f"--png_file ends in .png, .svg or .pdf, not as '{target}' does")
+    require_place(target, "png_file")
     if target.is_dir():
         raise UsageError(f"--png_file '{target}' is a folder: name a file in it")
     if target.exists() and any(path.exists() and target.samefile(path) for path in paths):
@@ -197,6 +201,7 @@ def draw(runs: Sequence[Run], fields: Sequence[str], options: PlotOptions) -> Fi
         rows = int(len(fields) ** 0.5)
         columns = -(-len(fields) // rows)
         first: Axes | None = None
+        fewer = False
         for number, field in enumerate(fields, start=1):
             axes = figure.add_subplot(rows, columns, number, sharex=first, title=TITLES[field])
             first = first or axes
@@ -206,15 +211,17 @@ def draw(runs: Sequence[Run], fields: Sequence[str], options: PlotOptions) -> Fi
                     if len(curve.x):
                         scaled = curve._replace(x=curve.x / size)
                         _draw_phase(axes, scaled, phase, color[phase], field in PER_GAME)
+                        fewer |= not curve.complete.all() and phase != "random"
             axes.set_xlabel(x_label)
             if options.x_axis == "epoch":
                 axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             values = np.concatenate([[], *(line.get_ydata() for line in axes.get_lines())])
+            values = values[np.isfinite(values)]
             if not len(values):
                 axes.text(0.5, 0.5, "no value yet", transform=axes.transAxes, ha="center")
             elif field == "meancost" and 0 < LOG_RATIO * values.min() < values.max():
                 axes.set_yscale("log")
-        _add_legend(figure, families, colors)
+        _add_legend(figure, families, colors, fewer)
     return figure
 
 
@@ -225,7 +232,7 @@ def render(figure: Figure, suffix: str, dpi: int) -> bytes:
         UsageError: the figure is too small for its panels.
     """
     data = io.BytesIO()
-    with matplotlib.rc_context(RC_PARAMS), warnings.catch_warnings():
+    with matplotlib.rc_context(RC_PARAMS), ignoring_missing_letters():
         warnings.filterwarnings("error", "constrained_layout not applied")
         try:
             figure.savefig(data, format=suffix[1:], dpi=dpi, metadata=METADATA[suffix])
@@ -248,51 +255,56 @@ def _pick_colors(labels: int) -> list[dict[str, Any]]:
 def _draw_phase(axes: Axes, curve: Curve, phase: str, color: Any, per_game: bool) -> None:
     """Draw the line of a phase and its band, or the point and the level of the random phase."""
     if phase == "random":
-        level = curve.mean.mean()
-        axes.plot([curve.x.mean()], [level], "D", color=color, markersize=5)
+        end, level = (np.average(values, weights=curve.seeds) for values in (curve.x, curve.mean))
+        axes.plot([end], [level], "D", color=color, markersize=5)
         if per_game:
             axes.axhline(level, color=color, **STYLES[phase])
         return
     marker = "o" if len(curve.x) <= FEW_POINTS else ""
-    axes.plot(curve.x, curve.mean, color=color, marker=marker, markersize=4, **STYLES[phase])
-    if curve.std.any():
+    style = STYLES[phase] | dict(color=color, marker=marker, markersize=4)
+    here, changes = curve.complete, np.flatnonzero(np.diff(curve.sets)) + 1
+    if here.any():
+        axes.plot(curve.x, np.where(here, curve.mean, np.nan), **style)
+    if not here.all():  # nothing joins the means of different sets of runs
+        x, others = curve.x, np.where(here, np.nan, curve.mean)
+        pieces = np.insert(x, changes, x[changes]), np.insert(others, changes, np.nan)
+        axes.plot(*pieces, **style | FEWER)
+        lengths = np.diff([0, *changes, len(x)])
+        alone = np.repeat(lengths == 1, lengths)
+        if alone.any() and not marker:
+            axes.plot(x[alone], curve.mean[alone], ".", color=color, markersize=4)
+    if curve.std[here].any() and (here[1:] & here[:-1]).any():
         low, high = curve.mean - curve.std, curve.mean + curve.std
-        axes.fill_between(curve.x, low, high, color=color, alpha=0.18, linewidth=0)
+        axes.fill_between(curve.x, low, high, where=here, color=color, alpha=0.18, linewidth=0)
 
 
 def _add_legend(
-    figure: Figure, families: dict[str, list[Run]], colors: list[dict[str, Any]]
+    figure: Figure, families: dict[str, list[Run]], colors: list[dict[str, Any]], fewer: bool
 ) -> None:
-    """Add the legend of colours, styles and bands; with a single label, that is its title."""
-    handles: list[Line2D | Patch] = []
+    """Add the legend of colours, styles and bands; with a single label, that is its title.
+
+    Args:
+        figure, families, colors: see ``draw``.
+        fewer: whether there are lines of fewer seeds than the label has.
+    """
+    labels: list[Line2D | Patch] = []
     several = len(families) > 1
-    shown = [_plain(label) for label in families]
-    for name, runs, color in zip(shown, families.values(), colors, strict=True):
-        seeds = f"mean ± std of {len(runs)} seeds" if len(runs) > 1 else ""
+    for (name, runs), color in zip(families.items(), colors, strict=True):
+        seeds = describe_seeds(runs)
         if several:
             text = f"{name} ({seeds})" if seeds else name
-            handles.append(Line2D([], [], color=color["test"], linewidth=4, label=text))
+            labels.append(Line2D([], [], color=color["test"], linewidth=4, label=text))
         elif seeds:
-            handles.append(Patch(color="0.4", alpha=0.3, linewidth=0, label=seeds))
+            labels.append(Patch(color="0.4", alpha=0.3, linewidth=0, label=seeds))
+    styles = []
     present = pd.concat([run.table["phase"] for runs in families.values() for run in runs])
     for phase in filter(set(present).__contains__, STYLES):
         tone = "0.25" if several else PHASE_COLORS[phase]
         marker = "D" if phase == "random" else ""
-        handles.append(Line2D([], [], color=tone, marker=marker, **STYLES[phase], label=phase))
-    widest = 55 + 7 * max(len(str(handle.get_label())) for handle in handles)  # in points, roughly
-    figure.legend(
-        handles=handles,
-        title=None if several else shown[0],
-        title_fontsize="large",
-        loc="outside upper center",
-        ncols=max(1, min(len(handles), int(72 * figure.get_figwidth() / widest))),
-        frameon=False,
-    )
-
-
-def _plain(label: str) -> str:
-    """Escape a label: matplotlib takes $ for a formula, and hides labels that start with _."""
-    return (" " if label.startswith("_") else "") + label.replace("$", r"\$")
+        styles.append(Line2D([], [], color=tone, marker=marker, **STYLES[phase], label=phase))
+    if fewer:
+        styles.append(Line2D([], [], color="0.4", linestyle="--", label="not all seeds"))
+    add_legend(figure, labels, styles, "" if several else next(iter(families)))
 
 
 def _wait_for_rows(paths: Sequence[Path], old: list[Run], interval: float) -> list[Run]:

@@ -1,7 +1,7 @@
-"""Checkpointer: the callback that writes a checkpoint now and then, and before a run is left.
+"""Checkpointer: the callback that writes checkpoints periodically and before a run is interrupted.
 
-Between two rounds of the loop is the only place where a run may be left: there all its objects
-agree. A signal only asks for it; the current round is completed first.
+A run can only be interrupted between two rounds of the loop, where its objects are consistent. A
+signal is a request; the current round is completed first.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from simple_dqn.storage.checkpoint import Checkpoint
 
 logger = logging.getLogger(__name__)
 
-# The share of the time that checkpoints may take: where one takes longer, the next comes later.
+# The share of the time that checkpoints can take; the next one is delayed if one takes longer.
 MOST_COST = 0.01
-# The signals that end a run after its round; a closed terminal (SIGHUP) is no reason to lose it.
+# The signals that end a run after the current round; SIGHUP, so that a closed terminal saves it.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Checkpointer(Callback):
     """Writes checkpoints of a run.
 
-    It must be the agent's last callback: the state of the others then includes the round.
+    It must be the agent's last callback, so that the state of the others includes the round.
 
     Args:
-        checkpoint: where to.
-        state: returns what to store beside the replay memory's slots, see ``storage.run_state``.
-        statistics: knows the epoch.
-        options: when to write, and when the run may be at its end.
+        checkpoint: the checkpoint to write.
+        state: returns what to store apart from the replay memory's slots, see ``run_state``.
+        statistics: gives the epoch.
+        options: when to write, and when the run can be finished.
         refill: whether the random phase refills the memory of a run resumed from a snapshot.
 
     Attributes:
-        stop: the signal that asks to leave the run; None as long as there was none.
+        stop: the signal received; None if there was none.
     """
 
     def __init__(
@@ -57,54 +57,54 @@ class Checkpointer(Callback):
         self.checkpoint, self.state, self.statistics = checkpoint, state, statistics
         self.options, self.refill = options, refill
         every = (0.0, 0) if options.no_checkpoint else interval(options.checkpoint_every)
-        self.seconds, self.steps = every  # from one to the next, the other is 0; both 0 for none
+        self.seconds, self.steps = every  # between checkpoints; one of them is 0, both for none
         self.stop: signal.Signals | None = None
         self.cost = 0.0  # seconds that the last one took
         self.last_time = time.monotonic()
         self.rounds = 0  # since the last one
 
     def on_round_end(self, agent: Agent) -> None:
-        """Write one if it is time; leave the run if a signal asked for it."""
+        """Write a checkpoint if one is due; interrupt the run if a signal was received."""
         self.rounds += 1
         waited = time.monotonic() - self.last_time
         due = (
             (self.seconds and waited >= max(self.seconds, self.cost / MOST_COST))
             or (self.steps and self.rounds * agent.environment.num_envs >= self.steps)
             or self.stop
-            or self._may_be_the_end(agent)
+            or self._may_be_finished(agent)
         )  # fmt: skip
         if due and (self.seconds or self.steps):
             self.save(agent)
         if self.stop:
             raise Interrupted(self.stop)
 
-    def _may_be_the_end(self, agent: Agent) -> bool:
-        """Whether the run may be over after this round; with more epochs it could be resumed."""
+    def _may_be_finished(self, agent: Agent) -> bool:
+        """Whether this may be the last round of the run, which more ``--epochs`` could resume."""
         last = "test" if self.options.test_steps else "train"
         may_stop = self.options.stop_at is not None  # the score is not known yet
         finished = self.statistics.epoch == self.options.epochs
         return agent.phase == last and (finished or may_stop) and agent.complete()
 
     def save(self, agent: Agent) -> None:
-        """Write a checkpoint. Where that fails the run continues, and the last one stays.
+        """Write a checkpoint. If that fails, the run continues and the previous one stays.
 
         Raises:
-            FloatingPointError: the loss is not finite: this run must not be resumed.
+            FloatingPointError: the loss is not finite; such a state must not be resumed.
         """
         agent.network.require_finite()
         start = time.monotonic()
         assert agent.memory is not None
-        finished = self._may_be_the_end(agent) and self.statistics.epoch == self.options.epochs
+        finished = self._may_be_finished(agent) and self.statistics.epoch == self.options.epochs
         refill = self.refill and agent.phase == "random"
         try:
             self.checkpoint.save(
                 self.state() | dict(refill=refill, finished=finished), agent.memory
             )
-        except ChildProcessError:  # no fault of the disk's: a game is lost
+        except ChildProcessError:  # not a disk error: a worker process died
             raise
         except OSError as error:
             logger.warning(
-                "no checkpoint: %s; %s", refusal(error),
+                "the checkpoint was not written: %s; %s", refusal(error),
                 "the previous one stays" if self.checkpoint.path.exists() else "there is none yet",
             )  # fmt: skip
         self.last_time = time.monotonic()
@@ -112,15 +112,15 @@ class Checkpointer(Callback):
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Let ``SIGNALS`` end the run after its round, and a second SIGINT at once."""
+        """Let ``SIGNALS`` end the run after its round, and a second SIGINT immediately."""
 
-        def ask(number: int, frame: FrameType | None) -> None:
+        def request_stop(number: int, frame: FrameType | None) -> None:
             if self.stop == number == signal.SIGINT:
                 raise KeyboardInterrupt
             self.stop = signal.Signals(number)
 
-        heard = [s for s in SIGNALS if signal.getsignal(s) != signal.SIG_IGN]  # nohup
-        before = {number: signal.signal(number, ask) for number in heard}
+        handled = [s for s in SIGNALS if signal.getsignal(s) != signal.SIG_IGN]  # as under nohup
+        before = {number: signal.signal(number, request_stop) for number in handled}
         try:
             yield
         finally:

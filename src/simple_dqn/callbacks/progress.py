@@ -13,7 +13,8 @@ from tqdm import tqdm
 from simple_dqn.agent import Agent
 from simple_dqn.callback import Callback
 from simple_dqn.environment import Step
-from simple_dqn.statistics import Statistics
+from simple_dqn.options.option import short_text
+from simple_dqn.statistics import Row, Statistics
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +23,7 @@ LIVE_INTERVAL = 0.2  # seconds between refreshes of the live line
 
 
 class Progress(Callback):
-    """Shows steps/s, ε, score and time left of the running phase, on stderr.
+    """Shows steps/s, ε, score and time left of the current phase, on stderr.
 
     Args:
         statistics: where the scores are read from.
@@ -90,11 +91,10 @@ class Progress(Callback):
             self.bar = None
 
 
-def log_row(row: dict[str, object]) -> None:
-    """Log what a phase came to, on one line."""
+def log_row(row: Row) -> None:
+    """Log the result of a phase on one line."""
     games = (
-        "{nr_games} game{s}, score {average_reward:.2f} ± {std_game_reward:.2f} "
-        "({min_game_reward:g} to {max_game_reward:g})"
+        "{nr_games} game{s}, score {average_reward:.2f} ± {std_game_reward:.2f} ({low} to {high})"
         if row["nr_games"]
         else "no game ended"
     )
@@ -102,8 +102,9 @@ def log_row(row: dict[str, object]) -> None:
     if row["last_exploration_rate"] == row["last_exploration_rate"]:
         line += ", ε {last_exploration_rate:.3f}"
     if row["meanq"] == row["meanq"]:
-        line += ", mean max Q {meanq:.4g}"
+        line += f", mean max Q {short_text(row['meanq'], 4)}"
     if row["phase"] == "train":
-        line += ", cost {meancost:.4g}"
+        line += f", cost {short_text(row['meancost'], 4)}"
     line += ", {steps_per_second:.0f} steps/s"
-    logger.info(line.format(s="" if row["nr_games"] == 1 else "s", **row))
+    low, high = short_text(row["min_game_reward"]), short_text(row["max_game_reward"])
+    logger.info(line.format(s="" if row["nr_games"] == 1 else "s", low=low, high=high, **row))

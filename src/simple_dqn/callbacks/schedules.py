@@ -1,4 +1,4 @@
-"""What changes with the training steps; callbacks, so the loop knows none."""
+"""Schedules over the training steps, as callbacks to keep them out of the loop."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from simple_dqn.environment import Step
 
 
 class Schedule(Callback):
-    """Moves a number from ``start`` to ``end`` over the first ``steps`` training steps.
+    """Changes a number from ``start`` to ``end`` over the first ``steps`` training steps.
 
     Linear: start + (end − start)·t/steps. Exponential: start·(end/start)^(t/steps). Then constant.
 
     Args:
-        assign: told the number, at the start of each phase and after each training step.
+        assign: called with the number at the start of each phase and after each training step.
         start, end: both above 0 if exponential.
-        steps: training steps; 0 for ``end`` at once.
+        steps: training steps; 0 for ``end`` from the start.
         shape: "linear" or "exponential".
     """
 
@@ -37,7 +37,7 @@ class Schedule(Callback):
         return self.start + (self.end - self.start) * done
 
     def on_phase_start(self, agent: Agent) -> None:
-        """Assign the number of now."""
+        """Assign the current number."""
         self.assign(self.value(agent.total_train_steps))
 
     def on_step(self, agent: Agent, step: Step) -> None:
@@ -46,34 +46,34 @@ class Schedule(Callback):
             self.assign(self.value(agent.total_train_steps))
 
     def on_train(self, agent: Agent, errors: Any) -> None:
-        """Assign the number for the next step where there is no ``on_step``: offline."""
+        """Assign the number for the next step offline, where there is no ``on_step``."""
         if agent.phase.offline:
             self.assign(self.value(agent.total_train_steps))
 
 
 class NoisyExploration(Callback):
-    """Acts by noisy layers while training and by their means in tests (Fortunato et al. 2018).
+    """Acts with noisy layers in training and with their means in tests (Fortunato et al. 2018).
 
-    Within a training phase each update draws new noise, which the steps until the next one act by;
-    when a resumed run refills its memory, each step does.
+    In a training phase, each update draws new noise, used by the steps until the next update. When
+    a resumed run refills its memory, each step draws.
 
     Args:
-        draw_noise: told whether there is to be noise.
+        draw_noise: called with whether to draw noise or use the means.
     """
 
     def __init__(self, draw_noise: Callable[[bool], None]) -> None:
         self.draw_noise = draw_noise
 
     def on_phase_start(self, agent: Agent) -> None:
-        """Begin to act by noise, if the phase is one of training."""
-        if not agent.phase.rounds:  # else that of the checkpoint
+        """Draw noise if the phase is one of training."""
+        if not agent.phase.rounds:  # else the noise is the checkpoint's
             self.draw_noise(agent.phase in ("random", "train"))
 
     def on_step(self, agent: Agent, step: Step) -> None:
-        """Draw for the next step, if it acts by the network and no update draws."""
+        """Draw for the next step if the network acts and there are no updates."""
         if agent.phase == "random" and agent.exploration_rate < 1:
             self.draw_noise(True)
 
     def on_phase_end(self, agent: Agent) -> None:
-        """What is measured at the end of a phase is without noise."""
+        """Remove the noise for the measurements at the end of the phase."""
         self.draw_noise(False)

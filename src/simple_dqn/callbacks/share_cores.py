@@ -1,4 +1,4 @@
-"""ShareCores: fewer threads while processes play the games of tests."""
+"""ShareCores: fewer threads while worker processes play test games."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from simple_dqn.callback import Callback
 
 
 class ShareCores(Callback):
-    """While processes play the games of tests, leaves them the cores.
+    """Leaves cores to the worker processes that play test games.
 
     Args:
-        workers: those processes.
+        workers: number of those processes.
     """
 
     def __init__(self, workers: int) -> None:
@@ -20,11 +20,11 @@ class ShareCores(Callback):
         self.threads = torch.get_num_threads()
 
     def on_phase_start(self, agent: Agent) -> None:
-        """Predict in fewer threads, which would else wait for each other and for the games."""
+        """Predict in fewer threads: more would wait for each other and for the games."""
         self.threads = torch.get_num_threads()
         if agent.phase == "test":
             torch.set_num_threads(max(self.threads - self.workers, 1))
 
     def on_phase_end(self, agent: Agent) -> None:
-        """Learn in all of them again."""
+        """Restore the number of threads."""
         torch.set_num_threads(self.threads)

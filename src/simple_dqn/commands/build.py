@@ -1,6 +1,6 @@
 """Building the objects of a run from its configuration: the only place that constructs them.
 
-Each object takes explicit values, not the whole configuration, and none knows where they came from.
+Each object takes explicit values instead of the whole configuration.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from simple_dqn.replay.state_buffer import StateBuffer
 from simple_dqn.replay_memory import ReplayMemory
 from simple_dqn.statistics import Statistics
 
-# In a test of few steps more lanes than these make would play games that end too late to count.
+# A short test has fewer lanes: with more, many games would end too late to count.
 STEPS_PER_LANE = 2_000
 
 
@@ -48,8 +48,8 @@ class Run:
     """The objects of a run, wired together; leaving ``with`` closes what is open.
 
     Attributes:
-        callback: the custom one, if there is one.
-        resources: what is closed last to first: the environments, displays, recordings.
+        callback: the custom callback, if any.
+        resources: closed in reverse order: environments, displays, recordings.
     """
 
     config: Config
@@ -61,8 +61,8 @@ class Run:
 
     @property
     def environment(self) -> Environment:
-        """The games of training and playing; those of tests are the agent's affair."""
-        return self.agent.training_games[0]
+        """The games of training and playing; for those of tests, see the agent."""
+        return self.agent.training_lanes[0]
 
     @property
     def network(self) -> DeepQNetwork:
@@ -86,15 +86,15 @@ def build(
     with_tests: bool = True,
     shown: bool = False,
 ) -> Run:
-    """Build the objects of a run from its configuration; nothing is written yet.
+    """Build the objects of a run from its configuration, without writing any file.
 
     Args:
         config: of the run.
         game, rom: see ``find_game``.
-        updates: that the run is going to do; many are worth an acceleration that takes time.
-        with_memory: whether there is a replay memory to learn from.
-        with_tests: whether testing phases have games of their own, ``--test_envs`` of them.
-        shown: whether somebody watches the frames of the first game and hears its sound.
+        updates: expected in the run; with enough of them, slow-starting acceleration is used.
+        with_memory: whether there is a replay memory.
+        with_tests: whether test phases have separate games, ``--test_envs`` of them.
+        shown: whether the frames and the sound of the first game are used.
 
     Raises:
         UsageError: memory, device, screen size or the game's switches do not allow it.
@@ -113,14 +113,14 @@ def build(
     callback = make_custom_callback(config)
     agent.callbacks = make_callbacks(config, agent, statistics, callback)
     run = Run(config, game, agent, statistics, callback)
-    for games, _ in agent.all_games:
+    for games, _ in agent.all_lanes:
         run.resources.callback(games.close)
     return run
 
 
 def seed(config: Config) -> list[np.random.SeedSequence]:
     """Seed torch; return the seeds of games, replay, exploration and tests at 1, 2, 3, 4."""
-    # A resumed run draws other numbers than at its beginning, but the same each time.
+    # A resumed run draws other numbers than at its start, but the same each time.
     start = [config.run.start_epoch] if config.run.start_epoch else []
     seeds = np.random.SeedSequence([config.common.random_seed, *start]).spawn(5)
     torch.manual_seed(int(seeds[0].generate_state(1)[0]))
@@ -128,17 +128,17 @@ def seed(config: Config) -> list[np.random.SeedSequence]:
 
 
 def set_threads(config: Config) -> None:
-    """Set the number of CPU threads of the network, and how they compute."""
+    """Set the number of CPU threads of the network, and flush denormals to zero."""
     if config.backend.threads:
         torch.set_num_threads(config.backend.threads)
-    # A dead unit's moments decay to denormals, on which CPUs are slow. Other threads inherit this.
+    # The moments of dead units decay to denormals, which are slow on CPUs. Threads inherit this.
     torch.set_flush_denormal(True)
 
 
 def make_memory(
     config: Config, environment: Environment, device: torch.device, seed: np.random.SeedSequence
 ) -> ReplayMemory:
-    """Return the replay memory: on the device if it is a GPU that has room for it."""
+    """Return the replay memory, on the device if that is a GPU with enough memory."""
     size, shape = config.replay.replay_size, environment.observation_shape
     dtype = environment.observation_dtype
     kind: Any = PrioritizedReplayMemory if config.replay.prioritized else ReplayMemory
@@ -167,7 +167,7 @@ def make_memory(
 def make_network(
     config: Config, environment: Environment, device: torch.device, updates: int
 ) -> DeepQNetwork:
-    """Return the Q-network with its optimiser, accelerated if so many ``updates`` repay it."""
+    """Return the Q-network with its optimiser, accelerated if that pays off in ``updates``."""
     options = config.network
     network = make_q_network(config, environment).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     accelerate = config.backend.acceleration and is_worthwhile(device, updates)
@@ -210,7 +210,7 @@ def make_q_network(config: Config, environment: Environment) -> QNetwork:
         quantiles=options.quantiles,
         noisy=options.noisy,
     )  # fmt: skip
-    with torch.device("meta"):  # where tensors have sizes and take no room
+    with torch.device("meta"):  # where tensors have sizes but no storage
         require_network_memory(sum(param.nbytes for param in make().parameters()))
     return make()
 
@@ -218,7 +218,7 @@ def make_q_network(config: Config, environment: Environment) -> QNetwork:
 def make_test_games(
     config: Config, game: str, rom: Path | None, seed: np.random.SeedSequence, shown: bool
 ) -> tuple[Environment, StateBuffer]:
-    """Return the games of testing phases and their states."""
+    """Return the games of test phases and the buffer of their states."""
     lanes = count_test_lanes(config)
     workers = count_test_workers(config, rom, lanes)
     environment = make_environment(config, game, rom, lanes, seed, shown, workers)
@@ -262,7 +262,7 @@ def make_callbacks(
     config: Config, agent: Agent, statistics: Statistics, custom: Callback | None
 ) -> list[Callback]:
     """Return the agent's callbacks in the order in which they are called."""
-    tests = agent.testing_games[0]
+    tests = agent.testing_lanes[0]
     workers = tests.workers if isinstance(tests, ParallelEnvironment) else 0
     shares = workers and tests is not agent.environment
     return [
@@ -275,7 +275,7 @@ def make_callbacks(
 
 
 def make_schedules(config: Config, agent: Agent) -> list[Callback]:
-    """Return what changes with the training steps: ε, the learning rate, β of the replay, noise."""
+    """Return the schedules of ε, the learning rate, β of the replay, and the noise."""
 
     def set_exploration_rate(rate: float) -> None:
         agent.exploration_rate_train = rate
@@ -308,9 +308,9 @@ def make_schedules(config: Config, agent: Agent) -> list[Callback]:
 
 
 def count_test_lanes(config: Config) -> int:
-    """Return how many games are tested at once: --test_envs, but no more than the test can use.
+    """Return the number of test lanes: ``--test_envs``, but no more than the test can use.
 
-    One, if somebody watches or records: all games must be seen.
+    One lane if the test is shown or recorded, so that all games are seen.
     """
     run, env = config.run, config.environment
     if env.display_screen or env.record_screen_path or env.record_sound_filename:
@@ -320,10 +320,10 @@ def count_test_lanes(config: Config) -> int:
 
 
 def count_test_workers(config: Config, rom: Path | None, lanes: int) -> int:
-    """Return how many processes test: --test_workers, or by default one for each CPU thread.
+    """Return the number of test processes: ``--test_workers``, by default one per CPU thread.
 
-    At most one for two lanes; none with a single thread, where it gains nothing, and none in games
-    other than Atari's, where it is not known what a second process does.
+    By default, at most one for two lanes; none with a single thread, where it gains nothing, and
+    none for games other than Atari, which may not support several processes.
     """
     if config.environment.test_workers >= 0:
         return config.environment.test_workers
@@ -332,6 +332,6 @@ def count_test_workers(config: Config, rom: Path | None, lanes: int) -> int:
 
 
 def count_updates(config: Config) -> int:
-    """Return the updates of a whole run; wherever it is resumed, it is the same number."""
+    """Return the updates of a whole run, the same number wherever it is resumed."""
     steps = config.run.epochs * config.run.train_steps
     return steps // config.agent.train_frequency * config.agent.train_repeat

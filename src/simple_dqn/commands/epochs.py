@@ -1,4 +1,4 @@
-"""The story of a run, and what surrounds it: its files, its checkpoints, its interruptions."""
+"""The epochs of a run, with its files, checkpoints and interruptions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def run_epochs(run: Run, epoch: int = 0, phase: str = "random", refill: bool = F
 
     Args:
         run: its objects.
-        epoch, phase: where to start: at the beginning, or where a checkpoint was written.
+        epoch, phase: where to start: at the beginning, or at a checkpoint.
         refill: whether the random phase refills a lost replay memory, with the current policy.
     """
     agent, statistics, options = run.agent, run.statistics, run.config.run
@@ -63,19 +63,19 @@ def run_with_checkpoints(
     refill: bool = False,
     source: Path | None = None,
 ) -> None:
-    """Run the epochs from where the objects stand; write rows and checkpoints meanwhile.
+    """Run the epochs from the current state of the objects, with rows and checkpoints.
 
     Args:
-        run: at its beginning, or restored from a snapshot or a checkpoint.
-        checkpoint: where to keep it.
-        outputs: what takes the rows.
-        phase: where they stand.
-        refill: see ``run_epochs``; that random phase has no row.
+        run: new, or restored from a snapshot or a checkpoint.
+        checkpoint: the checkpoint to write.
+        outputs: called with each row.
+        phase: the current phase.
+        refill: see ``run_epochs``; a phase that refills has no row.
         source: the snapshot that the run is resumed from.
 
     Raises:
-        UsageError: the loss is not finite, or the disk refuses.
-        Interrupted, KeyboardInterrupt: with advice how to resume.
+        UsageError: the loss is not finite, or a file cannot be written.
+        Interrupted, KeyboardInterrupt: with advice on how to resume.
     """
 
     def write(row: Row) -> None:
@@ -93,7 +93,7 @@ def run_with_checkpoints(
 
 @contextmanager
 def explaining(run: Run, checkpoint: Checkpoint, source: Path | None) -> Iterator[None]:
-    """Turn what ends a run early into a line that says how to resume it."""
+    """Turn an exception that ends a run into one line that says how to resume."""
 
     def latest() -> Path | None:
         return last_snapshot(run.config.run.save_weights_prefix) or source
@@ -116,7 +116,7 @@ def explaining(run: Run, checkpoint: Checkpoint, source: Path | None) -> Iterato
 
 
 def advice(checkpoint: Checkpoint, latest: Path | None) -> str:
-    """Return how to resume a run that was left."""
+    """Return how to resume an interrupted run."""
     if checkpoint.path.exists():
         folder = checkpoint.folder
         elsewhere = folder if folder.parent.name else f"./{folder}"
@@ -155,24 +155,24 @@ def take_snapshot(run: Run) -> None:
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end what is done meanwhile as Ctrl-C does."""
+    """Let SIGTERM and SIGHUP interrupt the code inside, as Ctrl-C does."""
 
     def end(number: int, frame: FrameType | None) -> None:
         raise Interrupted(signal.Signals(number))
 
-    heard = [s for s in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) == signal.SIG_DFL]
+    handled = [s for s in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) == signal.SIG_DFL]
     try:
-        for number in heard:
+        for number in handled:
             signal.signal(number, end)
         yield
     finally:
-        for number in heard:
+        for number in handled:
             signal.signal(number, signal.SIG_DFL)
 
 
 @contextmanager
 def alone(config: Config) -> Iterator[None]:
-    """Keep other runs away from the same files meanwhile.
+    """Lock the files of a run against other runs.
 
     Raises:
         UsageError: another run is writing them.
@@ -187,10 +187,10 @@ def alone(config: Config) -> Iterator[None]:
 
 
 def fill_memory(run: Run) -> None:
-    """Fill the replay memory with what ``--load_experience`` names.
+    """Fill the replay memory from the files of ``--load_experience``.
 
     Raises:
-        UsageError: a file cannot be learnt from here; ``--offline`` has nothing to learn from.
+        UsageError: a file does not fit this game, or ``--offline`` has nothing to learn from.
     """
     files, memory, loaded = run.config.run.load_experience, run.agent.memory, 0
     assert memory is not None
@@ -206,28 +206,30 @@ def fill_memory(run: Run) -> None:
     if memory.count < loaded:
         logger.warning("the replay memory holds only %d of them: --replay_size", memory.count)
     if run.config.run.offline and not memory.can_sample():
-        raise UsageError("--offline learns from --load_experience FILE: there is nothing else")
+        raise UsageError("--offline learns from --load_experience FILE, which is missing or empty")
 
 
 def open_outputs(
     config: Config, keep_before: tuple[int, str] | None, drop_others: bool = False
 ) -> tuple[Outputs, float]:
-    """Open what rows are written to: the CSV file and, if wanted, TensorBoard.
+    """Open the outputs of rows: the CSV file and, if requested, TensorBoard.
 
     Args:
         config: of the run.
         keep_before, drop_others: see ``CSVFile``.
 
     Returns:
-        outputs: what takes a row.
-        total_time: seconds of the run so far, by the rows that are kept.
+        outputs: called with each row.
+        total_time: seconds of the run so far, from the rows kept.
 
     Raises:
-        UsageError: an existing CSV file is no statistics file, or TensorBoard is not installed.
+        UsageError: the CSV file is not a statistics file, or TensorBoard is not installed.
     """
-    folder = config.run.tensorboard
-    boards = (TensorBoard(folder),) if folder else ()
+    folder, prefix = config.run.tensorboard, config.run.save_weights_prefix
+    boards = (TensorBoard(folder, prefix),) if folder else ()
     csv_file = CSVFile(Path(config.run.csv_file), keep_before, drop_others)
+    for board in boards:
+        board.begin(csv_file.rows)
     if csv_file.backup:
         logger.warning("the statistics with later rows are now %s", csv_file.backup)
     logger.info("statistics go to %s", csv_file.path)

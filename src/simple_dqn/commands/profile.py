@@ -1,4 +1,4 @@
-"""The profile commands: where the time of a phase goes."""
+"""The profile commands: where the time of a phase is spent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Given = dict[str, Any]  # the options that the user gave
 
 
 def profile(phase: str, name: str, given: Given) -> None:
-    """Run one phase under the profiler and print where its time went."""
+    """Run one phase under the profiler and print where its time was spent."""
     kind, game, rom = find_game(name, given.get("environment", "auto"))
     given = {**given, "environment": kind}
     if "preset" not in given:
@@ -34,11 +34,11 @@ def profile(phase: str, name: str, given: Given) -> None:
     output = Path(f"results/{file_name(game)}_{phase}.prof")
     output.parent.mkdir(parents=True, exist_ok=True)
     stats.dump_stats(output)
-    print(f"The whole profile is in {output}: any viewer of Python profiles opens it.")
+    print(f"The whole profile is in {output}, for any viewer of Python profiles.")
 
 
 def run_phase(run: Run, phase: str) -> None:
-    """Run the phase that is profiled."""
+    """Run the phase to profile."""
     options = run.config.run
     if phase == "random":
         run.agent.play_random(options.random_steps)

@@ -1,9 +1,9 @@
-"""The command resume: a run from where it was left.
+"""The command resume: continue an interrupted or finished run.
 
-From a checkpoint it continues exactly. Where only a snapshot is left it continues as the original
-did: weights, optimiser and counters as they were, the replay memory filled again.
+From a checkpoint it continues exactly. From a snapshot alone it continues as the original did: with
+weights, optimiser and counters restored, and the replay memory refilled.
 
-What to do is a plan, ``plan_resume``: a pure function of what was asked and what is on the disk.
+``plan_resume`` decides what to do: a pure function of the user's options and the files on disk.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ Given = dict[str, Any]  # the options that the user gave
 
 
 class Found(NamedTuple):
-    """What is on the disk of the run that is to be resumed."""
+    """The files on disk of the run to resume."""
 
     name: str  # of the run, without folder
-    files: dict[str, str]  # save_weights_prefix and csv_file: what it is going to write
+    files: dict[str, str]  # save_weights_prefix and csv_file: where it will write
     checkpoint: SavedRun | None
-    snapshot: Snapshot | None  # the one that was named; else, without a checkpoint, the last one
+    snapshot: Snapshot | None  # the one named; else, without a checkpoint, the last one
     rows: frozenset[tuple[int, str]]  # (epoch, phase) of each row of the statistics
-    epochs: frozenset[int]  # that have a snapshot
+    epochs: frozenset[int]  # with a snapshot
 
 
 @dataclass(frozen=True)
@@ -75,11 +75,11 @@ class Plan:
 
     Attributes:
         config: its options.
-        exactly: whether from the checkpoint, else from the snapshot.
-        keep_before: (epoch, phase): the rows before it stay.
-        refill: whether the replay memory is filled again.
+        exactly: whether to resume from the checkpoint; otherwise from the snapshot.
+        keep_before: (epoch, phase): earlier rows are kept.
+        refill: whether to refill the replay memory.
         finished: whether nothing is left to do.
-        warnings: what the user should know.
+        warnings: messages for the user.
     """
 
     config: Config
@@ -91,15 +91,15 @@ class Plan:
 
 
 def plan_resume(named_snapshot: bool, given: Mapping[str, Any], found: Found) -> Plan:
-    """Return what to do.
+    """Decide how to resume a run.
 
     Args:
         named_snapshot: whether the user named a snapshot rather than a run.
         given: the options that the user gave.
-        found: what there is.
+        found: the files on disk.
 
     Raises:
-        UsageError: there is nothing to resume, nothing left to do, or the options do not fit.
+        UsageError: nothing is left to do, or the options do not fit.
     """
     saved, snapshot = found.checkpoint, found.snapshot
     if saved and (not named_snapshot or (snapshot and snapshot.epoch == saved.snapshot_epoch)):
@@ -141,10 +141,10 @@ def _plan_exactly(saved: SavedRun, given: Mapping[str, Any], found: Found) -> Pl
     falls = network.learning_rate_schedule != "constant" and not network.learning_rate_decay_steps
     if config.run.epochs != saved.config.get("epochs") and (falls or config.replay.prioritized):
         warnings = (
-            f"what changes over the whole run now does so over {config.run.epochs} epochs: this is "
-            f"not the run that had them from the start",
+            f"schedules of the whole run now extend over {config.run.epochs} epochs: the result "
+            f"is not that of a run with as many epochs from the start",
         )
-    # A run may have died between its last checkpoint and what it writes at the end.
+    # A run may have died between its last checkpoint and its last files.
     whole = (saved.epoch, saved.phase) in found.rows and (
         not config.run.train_steps or saved.epoch in found.epochs
     )
@@ -160,20 +160,20 @@ def _plan_exactly(saved: SavedRun, given: Mapping[str, Any], found: Found) -> Pl
 
 @ended_by_signals()
 def resume(what: str, given: Given, command_line: list[str]) -> None:
-    """Resume a training: from its checkpoint, or where there is none from a snapshot.
+    """Resume a training from its checkpoint or, if there is none, from a snapshot.
 
     Args:
-        what: the name of a run, or a snapshot; then from the checkpoint if that comes after this
-            snapshot and before the next.
+        what: the name of a run, or a snapshot; the checkpoint is used with a snapshot if it was
+            written between this snapshot and the next.
         given: the options that the user gave.
         command_line: for the record.
     """
-    named_snapshot = what.endswith(".safetensors") or Path(what).is_file()
+    named_snapshot = names_snapshot(what)
     snapshot = load_snapshot(Path(what)) if named_snapshot else None
     prefix = snapshot.prefix if snapshot else what.rstrip("/").removesuffix(".checkpoint")
     prefix = prefix if snapshot or "/" in prefix else f"snapshots/{prefix}"
     checkpoint = Checkpoint(Path(f"{prefix}.checkpoint"))
-    found = look(what, prefix, snapshot, checkpoint, given)
+    found = find_run(what, prefix, snapshot, checkpoint, given)
     plan = plan_resume(named_snapshot, given, found)
     for warning in plan.warnings:
         logger.warning(warning)
@@ -191,24 +191,32 @@ def resume(what: str, given: Given, command_line: list[str]) -> None:
         resume_from_snapshot(plan, found, given, command_line)
 
 
-def look(
+def names_snapshot(what: str) -> bool:
+    """Return whether the user names a snapshot; a file with the name of a run is not one."""
+    if what.endswith(".safetensors") or "/" not in what:
+        return what.endswith(".safetensors")
+    is_run = Path(f"{what}.checkpoint").exists() or last_snapshot(what)
+    return Path(what).is_file() and not is_run
+
+
+def find_run(
     what: str, prefix: str, snapshot: Snapshot | None, checkpoint: Checkpoint, given: Given
 ) -> Found:
-    """Return what is on the disk.
+    """Return the files on disk of a run.
 
     Args:
-        what: the user's name for the run.
+        what: the name given by the user.
         prefix: of its snapshots.
         snapshot: the one that the user named, or None.
-        checkpoint: of the run; it need not exist.
+        checkpoint: of the run; it does not have to exist.
         given: the options that the user gave.
 
     Raises:
-        UsageError: there is nothing, or it is damaged.
+        UsageError: there is nothing to resume, or it is damaged.
     """
     saved = None
     if checkpoint.path.exists():
-        with offering_a_way_out(checkpoint):
+        with suggesting_alternatives(checkpoint):
             saved = read_saved_run(checkpoint)
     elif snapshot is None:
         latest = last_snapshot(prefix)
@@ -232,7 +240,7 @@ def look(
 def resume_exactly(
     plan: Plan, checkpoint: Checkpoint, found: Found, given: Given, command_line: list[str]
 ) -> None:
-    """Continue a training as if it had never been interrupted."""
+    """Continue a training exactly, as if uninterrupted."""
     config, saved = plan.config, found.checkpoint
     assert saved is not None
     elsewhere = checkpoint.folder.resolve() != checkpoint_path(config).resolve()
@@ -241,9 +249,9 @@ def resume_exactly(
     game, rom = find_snapshots_game(saved, given.get("environment", ""))
     records = read_records(config, game, saved.config.get("random_seed"))
     with alone(config), build(config, game, rom, updates=count_updates(config)) as run:
-        with offering_a_way_out(checkpoint):
+        with suggesting_alternatives(checkpoint):
             load_run_state(checkpoint, saved.state, run.agent, run.statistics, run.callback)
-        if elsewhere:  # leave that one as it is
+        if elsewhere:  # leave the original as it is
             checkpoint = Checkpoint(checkpoint_path(config))
         show_and_record(run)
         report_missing_rows(config)
@@ -251,14 +259,15 @@ def resume_exactly(
         write_record(config, game, rom, command_line, records)
         announce(run)
         logger.info(
-            "resuming exactly, in epoch %d %s after %d steps", saved.epoch, saved.phase,
+            "resuming %s, in epoch %d %s after %d steps",
+            "with new games" if run.agent.phase.new_games else "exactly", saved.epoch, saved.phase,
             run.agent.phase.rounds * run.agent.environment.num_envs,
         )  # fmt: skip
         run_with_checkpoints(run, checkpoint, outputs, saved.phase, plan.refill)
 
 
 def resume_from_snapshot(plan: Plan, found: Found, given: Given, command_line: list[str]) -> None:
-    """Continue a training at the epoch after a snapshot's, with a replay memory filled again."""
+    """Continue a training at the epoch after a snapshot, with a refilled replay memory."""
     config, snapshot = plan.config, found.snapshot
     assert snapshot is not None
     state = load_training_state(snapshot)
@@ -266,7 +275,7 @@ def resume_from_snapshot(plan: Plan, found: Found, given: Given, command_line: l
     records = read_records(config, game, snapshot.config.get("random_seed"))
     with alone(config), build(config, game, rom, updates=count_updates(config)) as run:
         load_snapshot_into(run, snapshot)
-        missing = load_what_was_learnt(run, snapshot, state, given)
+        missing = load_learnt(run, snapshot, state, given)
         fill_memory(run)
         show_and_record(run)
         report_missing_rows(config)
@@ -274,7 +283,7 @@ def resume_from_snapshot(plan: Plan, found: Found, given: Given, command_line: l
         run.statistics.start_time = time.perf_counter() - total_time
         announce(run)
         if missing:
-            logger.warning("%s: the optimiser starts afresh", missing)
+            logger.warning("%s: the optimiser state is reset", missing)
         set_later_aside(config)
         checkpoint = Checkpoint(checkpoint_path(config))
         if checkpoint.folder.exists():
@@ -282,16 +291,14 @@ def resume_from_snapshot(plan: Plan, found: Found, given: Given, command_line: l
         write_record(config, game, rom, command_line, records)
         if config.run.random_steps and not config.run.offline:
             logger.info(
-                "a snapshot holds no games, no generators and no replay memory: refilling it with "
-                "%d steps at the current ε", config.run.random_steps,
+                "a snapshot has no games, random generators or replay memory: refilling the memory "
+                "with %d steps at the current ε", config.run.random_steps,
             )  # fmt: skip
         run_with_checkpoints(run, checkpoint, outputs, refill=True, source=snapshot.path)
 
 
-def load_what_was_learnt(
-    run: Run, snapshot: Snapshot, state: dict[str, Any] | None, given: Given
-) -> str:
-    """Restore target network and optimiser; return why the optimiser could not be, or nothing."""
+def load_learnt(run: Run, snapshot: Snapshot, state: dict[str, Any] | None, given: Given) -> str:
+    """Restore target network and optimiser; return why the optimiser was not restored, or ''."""
     if state is None:
         return f"there is no {resume_path(snapshot.path)}"
     changed = changes_optimizer(given, snapshot.config)
@@ -302,16 +309,16 @@ def load_what_was_learnt(
 
 
 def report_missing_rows(config: Config) -> None:
-    """Say so if the rows so far are gone. What was best among them stays under another name."""
+    """Warn if the previous rows are missing; the best snapshot among them is renamed."""
     if not Path(config.run.csv_file).exists():
-        logger.warning("there is no %s to continue: a new one begins here", config.run.csv_file)
+        logger.warning("there is no %s to continue: starting a new one", config.run.csv_file)
         if best_path(config).exists():
             logger.warning("%s is now %s", best_path(config), set_aside(best_path(config)))
 
 
 @contextlib.contextmanager
-def offering_a_way_out(checkpoint: Checkpoint) -> Iterator[None]:
-    """Where a checkpoint cannot be used, say what is left."""
+def suggesting_alternatives(checkpoint: Checkpoint) -> Iterator[None]:
+    """Add to the error of an unusable checkpoint how to resume without it."""
     try:
         yield
     except UsageError as error:

@@ -1,4 +1,4 @@
-"""What any command may show or record of a run: a log line, a window, pictures, sound."""
+"""What any command can show or record of a run: a log line, a window, pictures, sound."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 from simple_dqn.commands.build import Run
 from simple_dqn.environment import Environment
 from simple_dqn.errors import UsageError
-from simple_dqn.storage.files import require_writable
+from simple_dqn.storage.files import require_place
 
 logger = logging.getLogger(__name__)
 
 
 def announce(run: Run) -> None:
-    """Log what is about to run, once nothing can be refused any more."""
+    """Log what is about to run, after all checks have passed."""
     options = run.config
     weights = f", from {options.run.load_weights}" if options.run.load_weights else ""
     logger.info(
@@ -31,20 +31,20 @@ def title(run: Run) -> str:
 
 
 def show_and_record(run: Run) -> None:
-    """Attach what ``--display_screen`` and ``--record_...`` ask for to the first game.
+    """Attach the outputs of ``--display_screen`` and ``--record_...`` to the first game.
 
     Raises:
         UsageError: there is no screen, a package is missing, or a recording exists already.
     """
     env = run.config.environment
-    for option, place in (
-        ("record_screen_path", env.record_screen_path),
-        ("record_sound_filename", env.record_sound_filename),
+    for option, place, inside in (
+        ("record_screen_path", env.record_screen_path, len("000000000.png")),
+        ("record_sound_filename", env.record_sound_filename, 0),
     ):
+        if place:
+            require_place(Path(place), option, inside)
         if place and Path(place).exists():
             raise UsageError(f"--{option} '{place}' exists: give another name")
-        if place:
-            require_writable(Path(place).parent, option)
     if env.display_screen:
         show_window(run)
     if env.record_screen_path or env.record_sound_filename:
@@ -75,5 +75,5 @@ def record_game(run: Run) -> None:
         sound = Sound(Path(env.record_sound_filename), run.environment.sound_rate)
         run.resources.callback(sound.close)
         listeners.append(sound)
-    for environment, _ in run.agent.all_games:
+    for environment, _ in run.agent.all_lanes:
         environment.on_frame += tuple(listeners)

@@ -13,20 +13,21 @@ from simple_dqn.environments.games import find_rom
 from simple_dqn.errors import UsageError
 from simple_dqn.options.definitions import Config
 from simple_dqn.options.resolve import resolve
+from simple_dqn.storage.files import require_place
 from simple_dqn.storage.snapshot import Saved, Snapshot, fitting_weights
 
-ONE_GAME = {"num_envs": 1, "workers": 0}  # what is given on top of a snapshot's options
+ONE_GAME = {"num_envs": 1, "workers": 0}  # overrides a snapshot's options
 
 
 def find_snapshots_game(snapshot: Saved, environment: str = "") -> tuple[str, Path | None]:
-    """Return (game, ROM) of a snapshot or checkpoint: from roms/, else what ale-py ships.
+    """Return (game, ROM) of a snapshot or checkpoint, with the ROM from roms/ or from ale-py.
 
     Args:
-        snapshot: it may come from anyone, so it alone does not decide which modules run.
-        environment: what the user gave as ``--environment``.
+        snapshot: it may come from anyone, so it must not decide alone which modules run.
+        environment: the user's ``--environment``.
 
     Raises:
-        UsageError: there is no such game here, or its code needs the user's consent.
+        UsageError: there is no such game, or its code needs the user's consent.
     """
     own = str(snapshot.config.get("environment"))
     if environment not in ("", own):
@@ -34,7 +35,7 @@ def find_snapshots_game(snapshot: Saved, environment: str = "") -> tuple[str, Pa
     if ":" in own and not environment:
         raise UsageError(
             f"'{snapshot.path}' was trained on a custom environment: "
-            f"--environment {own} runs the code of that name here"
+            f"give --environment {own} to run its code"
         )
     if ":" in own:
         return snapshot.game, None
@@ -42,8 +43,8 @@ def find_snapshots_game(snapshot: Saved, environment: str = "") -> tuple[str, Pa
         module = snapshot.game.rpartition(":")[0]
         if module and environment != "gym":
             raise UsageError(
-                f"'{snapshot.path}' was trained on '{snapshot.game}': --environment gym imports "
-                f"the module {module} for it"
+                f"'{snapshot.path}' was trained on '{snapshot.game}': give --environment gym to "
+                f"import the module {module}"
             )
         return snapshot.game, None
     return find_rom(f"roms/{snapshot.game}.bin")
@@ -56,13 +57,13 @@ def snapshot_run(
     """Build a run that plays with a snapshot's network, without a replay memory.
 
     Args:
-        snapshot: whose weights and counters it has.
+        snapshot: its weights and counters are loaded.
         config: see ``snapshot_config``.
-        environment: what the user gave as ``--environment``.
+        environment: the user's ``--environment``.
         options: see ``build``.
 
     Raises:
-        UsageError: its game or its network cannot be made here.
+        UsageError: its game or its network cannot be made.
     """
     game, rom = find_snapshots_game(snapshot, environment)
     with build(config, game, rom, **{"with_memory": False, **options}) as run:
@@ -71,12 +72,12 @@ def snapshot_run(
 
 
 def snapshot_config(snapshot: Snapshot, given: Mapping[str, Any]) -> Config:
-    """Return the options of a snapshot with what the user gave on top, for a single game."""
+    """Return the options of a snapshot, overridden by the user's, for a single game."""
     return resolve({**given, **ONE_GAME}, snapshot.config)
 
 
 def load_snapshot_into(run: Run, snapshot: Snapshot) -> None:
-    """Set weights and counters to a snapshot's.
+    """Load the weights and counters of a snapshot.
 
     Raises:
         UsageError: see ``load_weights``.
@@ -88,10 +89,10 @@ def load_snapshot_into(run: Run, snapshot: Snapshot) -> None:
 
 
 def load_weights(run: Run, snapshot: Snapshot) -> None:
-    """Set the network's weights to a snapshot's.
+    """Load the network's weights from a snapshot.
 
     Raises:
-        UsageError: the snapshot is for other actions or observations than the game's.
+        UsageError: the snapshot's actions or observations are not the game's.
     """
     own, theirs = run.environment.action_meanings, snapshot.action_meanings
     if own != theirs:
@@ -113,12 +114,14 @@ def load_weights(run: Run, snapshot: Snapshot) -> None:
 
 
 def open_test_csv(config: Config) -> tuple[CSVFile, ...]:
-    """Return the CSV file that the row of a test goes to, if one was asked for.
+    """Return the CSV file for the row of a test, if requested.
 
     Raises:
         UsageError: it exists already.
     """
     path = Path(config.run.csv_file)
+    if config.run.csv_file:
+        require_place(path, "csv_file")
     if config.run.csv_file and path.exists() and not config.run.overwrite:
         raise UsageError(f"'{path}' exists: give another --csv_file, or --overwrite true")
     return (CSVFile(path),) if config.run.csv_file else ()

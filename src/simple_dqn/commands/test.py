@@ -1,4 +1,4 @@
-"""The command test: the score of a snapshot and the protocol it was got by."""
+"""The command test: the score of a snapshot and the test protocol."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from simple_dqn.commands.snapshots import (
     snapshot_config,
 )
 from simple_dqn.environments.games import find_game, noop_frames
+from simple_dqn.options.option import short_text
 from simple_dqn.storage.snapshot import Snapshot
 
 Given = dict[str, Any]  # the options that the user gave
@@ -36,11 +37,13 @@ def test(snapshot: Snapshot, given: Given) -> None:
 
 
 def report(run: Run, snapshot: Snapshot) -> str:
-    """Return what a test came to: scores and the protocol they were got by."""
+    """Return the result of a test: scores and protocol."""
     row, env = run.statistics.row, run.config.environment
     scores = (
         "mean {average_reward:.2f} ± {std_game_reward:.2f} (standard deviation), "
-        "minimum {min_game_reward:g}, maximum {max_game_reward:g}".format(**row)
+        "minimum {low}, maximum {high}".format(
+            low=short_text(row["min_game_reward"]), high=short_text(row["max_game_reward"]), **row
+        )
         if row["nr_games"]
         else "no game ended: give more --test_steps, or --test_games"
     )

@@ -1,4 +1,4 @@
-"""The command train: a run from its beginning, or from the record of an earlier one."""
+"""The command train: a new run, or a repetition from the record of an earlier one."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def train(
 
     Args:
         name, label: of the game and of the run.
-        given: what the user set.
+        given: the options that the user gave.
         command_line: for the record.
         record: the run to repeat, see ``storage.record``; None for a new one.
     """
@@ -72,7 +72,9 @@ def train(
             show_and_record(run)
             run.agent.total_train_steps = config.run.start_epoch * config.run.train_steps
             for what, theirs, own in differences(record, rom) if record else ():
-                logger.warning("this may be another run: %s was %s and is %s", what, theirs, own)
+                logger.warning(
+                    "the results may differ from the record: %s was %s and is %s", what, theirs, own
+                )
             outputs, checkpoint = open_files(config, game, rom, command_line)
             announce(run)
             with leaving_nothing_behind(run, checkpoint):
@@ -82,19 +84,21 @@ def train(
 def configure(
     kind: str, game: str, label: str, given: Given, record: Given | None = None
 ) -> Config:
-    """Return the options of a new run: of its preset or record, and what the user gave.
+    """Return the options of a new run: its preset or record, overridden by the user's options.
 
     Raises:
         UsageError: the label or an option cannot be used.
     """
     if label and not re.fullmatch(r"[\w.-]+", label):
-        raise UsageError(f"the label '{label}' may only hold letters, digits, '_', '-' and '.'")
+        raise UsageError(f"the label '{label}' may only contain letters, digits, '_', '-' and '.'")
+    if label.endswith((".safetensors", ".checkpoint")):
+        raise UsageError(f"the label '{label}' looks like a file of a run: leave out the suffix")
     name = file_name(game) + (f"_{label}" if label else "")
     given = {**given, "environment": kind}
     base = repeatable(record) if record else None
     if "preset" not in given and base is None:
         given["preset"] = find_preset(kind, game)
-    if not given.get("play_games"):  # playing writes nothing unless it is told to
+    if not given.get("play_games"):  # playing writes nothing by default
         given.setdefault("csv_file", csv_of(name))
         given.setdefault("save_weights_prefix", f"snapshots/{name}")
     return resolve(given, base)
@@ -103,7 +107,7 @@ def configure(
 def open_files(
     config: Config, game: str, rom: Path | None, command_line: list[str]
 ) -> tuple[Outputs, Checkpoint]:
-    """Begin the files of a new run, in place of an earlier one's; return what it writes to."""
+    """Create the files of a new run, replacing an earlier one's; return its outputs."""
     outputs, _ = open_outputs(config, keep_before=None)
     write_record(config, game, rom, command_line, [])
     for old in (*snapshot_files(config.run.save_weights_prefix), best_path(config)):
@@ -117,7 +121,7 @@ def open_files(
 
 @contextmanager
 def leaving_nothing_behind(run: Run, checkpoint: Checkpoint) -> Iterator[None]:
-    """Remove the files of a run that ends before its first row: they would block the next one."""
+    """Remove the files of a run that ends before its first row; they would block the next run."""
     try:
         yield
     except BaseException as error:
@@ -125,30 +129,32 @@ def leaving_nothing_behind(run: Run, checkpoint: Checkpoint) -> Iterator[None]:
             Path(run.config.run.csv_file).unlink(missing_ok=True)
             record_path(run.config).unlink(missing_ok=True)
             if isinstance(error, Interrupted | KeyboardInterrupt):
-                error.args = ("; nothing is left of this run",)
+                error.args = ("; this run left no files",)
         raise
 
 
 def repeat(path: Path, label: str, given: Given, command_line: list[str]) -> None:
-    """Train as the record of a run says: game, options, seed; where all is equal, the same run."""
+    """Repeat a run from its record: game, options and seed."""
     record, later = read_record(path)
     kind = str(record["config"].get("environment"))
     codes = {"environment": kind, "callback": str(record["config"].get("callback", ""))}
-    for option, code in codes.items():  # a record may come from anyone
+    for option, code in codes.items():  # a record can come from anyone
         if ":" in code and option not in given:
-            raise UsageError(f"'{path}' runs code of the name {code}: --{option} {code} allows it")
+            raise UsageError(
+                f"'{path}' runs the code of {code}: give --{option} {code} to allow it"
+            )
     if ":" in record["game"] and ":" not in kind and given.get("environment") != "gym":
         module = record["game"].partition(":")[0]
-        raise UsageError(f"'{path}': --environment gym allows to import the module {module}")
+        raise UsageError(f"'{path}': --environment gym allows importing the module {module}")
     for what in ("epochs", *sorted(repeatable(record))):
         if any(repeatable(entry).get(what) != record["config"].get(what) for entry in later):
-            logger.warning("the run was resumed with another --%s; this starts as it started", what)
+            logger.warning("the run was resumed with another --%s; this repeats its start", what)
             break
     train(record["game"], label, {"environment": kind, **given}, command_line, record)
 
 
 def repeatable(record: Given) -> Given:
-    """Return the options of a record that a repetition takes over."""
+    """Return the options of a record that a repetition uses."""
     options = record["config"].items()
     return {k: v for k, v in options if k not in PLACES or k in REPEATED}
 

@@ -18,10 +18,11 @@ from simple_dqn.commands.snapshots import (
 from simple_dqn.environments.games import find_game
 from simple_dqn.errors import UsageError
 from simple_dqn.options.definitions import SAVED_PLAY, Config
+from simple_dqn.options.option import short_text
 from simple_dqn.options.presets import PLAY_DEFAULTS
 from simple_dqn.options.resolve import resolve
 from simple_dqn.storage.experience_file import save_experience
-from simple_dqn.storage.files import require_writable
+from simple_dqn.storage.files import require_place
 from simple_dqn.storage.snapshot import Snapshot, load_snapshot
 from simple_dqn.watch.displays import open_display
 from simple_dqn.watch.film import GIF_ROOM, Delayed, Film
@@ -36,7 +37,7 @@ Given = dict[str, Any]  # the options that the user gave
 
 
 def play(what: str, given: Given) -> None:
-    """Show a snapshot playing, or let a person play; leaving it early is no error."""
+    """Show a snapshot playing, or let the user play; leaving early is not an error."""
     snapshot = load_snapshot(Path(what)) if Path(what).suffix == ".safetensors" else None
     given |= ONE_GAME
     if snapshot:
@@ -66,26 +67,26 @@ def play(what: str, given: Given) -> None:
 
 
 def require_new_experience(config: Config) -> bool:
-    """Return whether experience is to be saved.
+    """Return whether experience will be saved.
 
     Raises:
-        UsageError: there is something else in its place.
+        UsageError: the file cannot be written, or exists.
     """
     path = Path(config.watch.save_experience)
     if not config.watch.save_experience:
         return False
+    if path.suffix == ".safetensors":
+        raise UsageError(f"--save_experience '{path}' is a snapshot's name: use .experience")
+    require_place(path, "save_experience")
     if path.is_dir():
         raise UsageError(f"--save_experience '{path}' is a folder: add a file's name")
-    if path.suffix == ".safetensors":
-        raise UsageError(f"--save_experience '{path}' is a snapshot's name: take .experience")
     if path.exists() and not config.run.overwrite:
         raise UsageError(f"'{path}' exists: give another name, or --overwrite")
-    require_writable(path.parent, "save_experience")
     return True
 
 
 def play_games(run: Run, snapshot: Snapshot | None, lines: list[str]) -> None:
-    """Play and show the games of ``play``; ``lines`` gets what is printed at the end."""
+    """Play and show the games of ``play``; ``lines`` collects what is printed at the end."""
     config = run.config
     if snapshot:
         load_snapshot_into(run, snapshot)
@@ -105,28 +106,28 @@ def play_games(run: Run, snapshot: Snapshot | None, lines: list[str]) -> None:
         run.agent.callbacks[:] = [run.statistics, player]  # no live line, no log lines
         run.statistics.on_row = ()
 
-    def tell(score: float, early: str = "") -> None:
+    def report(score: float, early: str = "") -> None:
         who = " and ".join(sorted(player.players)) if player else "the network"
         number = len(lines) + 1
-        lines.append(f"{run.game}, game {number}: score {score:g} by {who}{early}")
+        lines.append(f"{run.game}, game {number}: score {short_text(score)} by {who}{early}")
 
-    run.statistics.on_row += (lambda row: tell(row["average_reward"]),)
+    run.statistics.on_row += (lambda row: report(row["average_reward"]),)
     try:
         while not config.watch.games or len(lines) < config.watch.games:
             with contextlib.suppress(NewGame):
                 run.agent.play(1)
     except (Quit, KeyboardInterrupt):
         if player and not player.over:
-            tell(player.score, early=", left early")
+            report(player.score, early=", left early")
 
 
 def keep_experience(run: Run, lines: list[str]) -> None:
-    """Write what was played to be learnt from, however the game ended."""
+    """Save the games as experience, even if they ended early."""
     assert run.agent.memory is not None
     path, played = Path(run.config.watch.save_experience), run.agent.memory.experience()
     steps = len(played.starts) - int(played.starts.sum())
     if not steps:
-        lines.append(f"nothing was played, so there is no {path}")
+        lines.append(f"nothing was played, so {path} was not written")
         return
     save_experience(path, played, run.config, run.game, run.environment)
     full = ", the latest" if run.agent.memory.filled.max() == run.agent.memory.slots else ""
@@ -134,7 +135,7 @@ def keep_experience(run: Run, lines: list[str]) -> None:
 
 
 def record(snapshot: Snapshot, given: Given) -> None:
-    """Film one whole game of a snapshot: every picture of it, with its sound."""
+    """Record a whole game of a snapshot: every picture, and the sound."""
     config = snapshot_config(snapshot, given)
     target = Path(config.watch.video_file or f"videos/{snapshot.path.stem}.mp4")
     require_new_video(config, target)
@@ -149,7 +150,7 @@ def record(snapshot: Snapshot, given: Given) -> None:
         run.agent.callbacks += [film, delayed]
         announce(run)
         with signals_unwind(), contextlib.ExitStack() as files:
-            if config.watch.gif:  # closed after the video, which is the harder one to lose
+            if config.watch.gif:  # closed after the video, which is more important to save
                 temporary = files.enter_context(unfinished(target.with_suffix(".gif")))
                 gif = Gif(
                     temporary, rate, environment.is_console, Film(0, aspect, None, GIF_ROOM)
@@ -166,16 +167,16 @@ def record(snapshot: Snapshot, given: Given) -> None:
             run.agent.play(1)
         score, seconds = run.statistics.row["average_reward"], video.frames / rate
         unit = "frames" if environment.is_console else "pictures"
-        print(f"{target}: {video.frames} {unit}, {seconds:.1f} s, score {score:g}")
+        print(f"{target}: {video.frames} {unit}, {seconds:.1f} s, score {short_text(score)}")
 
 
 def require_new_video(config: Config, target: Path) -> None:
     """Raise UsageError unless the video, and the GIF if there is one, can be written."""
     if target.suffix != ".mp4":
-        raise UsageError(f"--video_file '{target}' is no name for a video: let it end in .mp4")
+        raise UsageError(f"--video_file '{target}' is not the name of a video: it must end in .mp4")
+    require_place(target, "video_file")
     for file in (target, target.with_suffix(".gif"))[: 1 + config.watch.gif]:
         if file.is_dir():
             raise UsageError(f"'{file}' is a folder: give another --video_file")
         if file.exists() and not config.run.overwrite:
             raise UsageError(f"'{file}' exists: give another --video_file, or --overwrite")
-    require_writable(target.parent, "video_file")

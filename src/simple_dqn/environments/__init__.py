@@ -1,4 +1,4 @@
-"""The games behind the interface of ``environment``: Atari, Gymnasium, and lanes in processes.
+"""Implementations of ``environment``: Atari, Gymnasium, and lanes in worker processes.
 
 Imports ``environment``, ``storage`` and ``options``; never the agent, the memory or the network.
 """

@@ -15,7 +15,7 @@ from simple_dqn.errors import UsageError
 from simple_dqn.storage.states import conform
 
 ALEInterface.setLoggerMode(LoggerMode.Error)  # no banner on every start
-cv2.setNumThreads(1)  # one screen is too little work to share out
+cv2.setNumThreads(1)  # one screen is too little work for several threads
 
 
 INTERPOLATIONS = {"area": cv2.INTER_AREA, "linear": cv2.INTER_LINEAR}
@@ -24,8 +24,8 @@ INTERPOLATIONS = {"area": cv2.INTER_AREA, "linear": cv2.INTER_LINEAR}
 def shrink(rgb: NDArray[np.uint8], width: int, height: int, resize: str) -> NDArray[np.uint8]:
     """Turn an RGB or grey screen, uint8 [h, w(, 3)], into an observation, uint8 [height, width].
 
-    Luma .299 R + .587 G + .114 B, then a resize: ``area`` averages the covered pixels, which is
-    what DeepMind's torch7 ``image.scale`` does when it shrinks; ``linear`` is OpenCV's default.
+    Luma .299 R + .587 G + .114 B, then a resize: ``area`` averages the covered pixels, as
+    DeepMind's torch7 ``image.scale`` does when shrinking; ``linear`` is OpenCV's default.
     """
     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY) if rgb.ndim == 3 else rgb
     return cv2.resize(grey, (width, height), interpolation=INTERPOLATIONS[resize])  # type: ignore
@@ -36,29 +36,29 @@ class ALEEnvironment(Environment):
 
     From emulator frames to an observation, in order (docs/faithfulness.md has the sources):
       1. repeat the action for ``frame_skip`` frames, summing the rewards; stop at a terminal
-      2. pool the last two frames: sprites that the console draws only every other frame flicker
+      2. pool the last two frames, because the console draws some sprites only every other frame
       3. luma, RGB to grey
       4. resize to ``screen_height`` x ``screen_width``
-    and about episodes:
+    Episodes:
       5. losing a life is a terminal in training; the game continues at the next ``restart``
-      6. every restart plays a random number of no-op frames, the only source of randomness in an
-         otherwise deterministic console; their rewards are dropped
+      6. every restart plays a random number of no-op frames, the only randomness in an otherwise
+         deterministic console; their rewards are dropped
       7. a test game is truncated after ``test_frame_cap`` frames
 
     Args:
         rom: path of the ROM.
         num_envs: N, the number of lanes.
-        seed: of the no-op starts and of sticky actions. Lane i draws what a single game would with
-            the i-th seed of ``lane_seeds``.
-        frame_skip: frames that an action is repeated for.
-        repeat_action_probability: chance, each frame, that the last frame's action is done again
+        seed: of the no-op starts and sticky actions. Lane i draws the same numbers as a single
+            game with the i-th seed of ``lane_seeds``.
+        frame_skip: frames for which an action is repeated.
+        repeat_action_probability: probability, per frame, that the previous frame's action is used
             (sticky actions, Machado et al. 2018, section 5.2).
-        minimal_action_set: the game's own actions, or all 18.
-        game_mode, game_difficulty: the console's switches; -1 as the cartridge starts.
-        color_averaging: pool by ALE's colour averaging, not by the maximum.
+        minimal_action_set: only the actions that the game uses, instead of all 18.
+        game_mode, game_difficulty: the console's switches; -1 for the game's default.
+        color_averaging: pool by ALE's colour averaging instead of the maximum.
         resize, screen_width, screen_height: of the observation, see ``shrink``.
-        life_loss_terminal: whether 5 holds.
-        random_starts: (least, most) no-op frames of 6, drawn uniformly; (1, 1) is no randomness.
+        life_loss_terminal: whether 5 applies.
+        random_starts: (least, most) no-op frames of 6, drawn uniformly; (1, 1) for no randomness.
         random_starts_multiple: draw only multiples of this many frames.
         test_frame_cap: frames of 7; 0 for none.
         audible: whether there is ``sound``.
@@ -68,7 +68,7 @@ class ALEEnvironment(Environment):
     """
 
     is_console = True
-    pixel_aspect = 7 / 4  # 160x210 pixels fill a screen of 4:3
+    pixel_aspect = 7 / 4  # 160x210 pixels fill a 4:3 screen
 
     def __init__(
         self,
@@ -91,8 +91,7 @@ class ALEEnvironment(Environment):
         test_frame_cap: int,
         audible: bool = False,
     ) -> None:
-        self.num_envs = num_envs
-        self.frame_skip = frame_skip
+        self.num_envs, self.frame_skip = num_envs, frame_skip
         self.repeat_action_probability = repeat_action_probability
         self.color_averaging = color_averaging
         self.resize = resize
@@ -110,8 +109,8 @@ class ALEEnvironment(Environment):
             self.rngs.append(np.random.default_rng(own_seed))
             ale = ALEInterface()
             ale.setInt("random_seed", int(ale_seed.generate_state(1)[0] >> 1))
-            ale.setInt("frame_skip", 1)  # the skip is ours: pooling wants the last two frames
-            ale.setFloat("repeat_action_probability", 0)  # ours: ALE's own forgets its last action
+            ale.setInt("frame_skip", 1)  # skipped here, because pooling needs the last two frames
+            ale.setFloat("repeat_action_probability", 0)  # done here: ALE forgets the last action
             ale.setBool("color_averaging", color_averaging)
             ale.setBool("sound_obs", audible and lane == 0)
             ale.loadROM(str(rom))
@@ -133,14 +132,14 @@ class ALEEnvironment(Environment):
         self.last = np.zeros((num_envs, *self.observation_shape), np.uint8)
 
     def restart(self, lanes: NDArray[np.intp] | None = None) -> NDArray[np.uint8]:
-        """See Environment. After a lost life the game continues; else a new one begins."""
+        """See Environment. After a lost life the game continues; otherwise a new one starts."""
         everywhere = lanes is None
         for lane in range(self.num_envs) if lanes is None else lanes:
             ale = self.games[lane]
             if everywhere or ale.game_over() or self._capped(lane):
                 ale.reset_game()
                 self.emulated[lane] = Action.NOOP
-            self.frames[lane] = 0  # black is the identity of the maximum: nothing older shows
+            self.frames[lane] = 0  # black is the identity of the maximum: older frames vanish
             multiple = self.random_starts_multiple
             low, high = (bound // multiple for bound in self.random_starts)
             noop_frames = multiple * int(self.rngs[lane].integers(low, high + 1))
@@ -156,7 +155,7 @@ class ALEEnvironment(Environment):
     def act(self, actions: NDArray[np.integer[Any]]) -> Step:
         """See Environment."""
         n = self.num_envs
-        rewards = np.zeros(n, np.float32)
+        rewards = np.zeros(n, np.float64)
         terminals, truncateds, game_overs = np.zeros((3, n), np.bool_)
         for lane in range(n):
             if self.waiting[lane]:
@@ -207,8 +206,8 @@ class ALEEnvironment(Environment):
         for lane, saved in enumerate(state["lanes"]):
             try:
                 self.games[lane].restoreState(ALEState(saved["emulator"].tobytes()))
-            except SystemError:  # what ale-py makes of an exception in the emulator
-                raise ValueError("no state of the emulator") from None
+            except SystemError:  # how ale-py reports an exception in the emulator
+                raise ValueError("not a state of the emulator") from None
             self.rngs[lane].bit_generator.state = saved["generator"]
             self.frames[lane] = saved["frames"]
             self.newest[lane] = saved["newest"] & 1
@@ -230,41 +229,41 @@ class ALEEnvironment(Environment):
         return reward
 
     def screen(self) -> NDArray[np.uint8]:
-        """See Environment: ALE's own colours; its blend of two frames with colour averaging."""
+        """See Environment: in ALE's colours; with colour averaging, a blend of two frames."""
         screen: NDArray[np.uint8] = self.games[0].getScreenRGB()
         return screen
 
     def sound(self) -> NDArray[np.uint8]:
-        """See Environment: 512 samples a frame."""
+        """See Environment: 512 samples per frame."""
         return self.games[0].getAudio().copy() if self.sound_rate else super().sound()
 
     def _capped(self, lane: int) -> bool:
-        """Whether the lane's game has used up a test game's frames."""
+        """Whether the lane's game has reached the frame cap of test games."""
         return (
             not self.training
             and 0 < self.test_frame_cap <= self.games[lane].getEpisodeFrameNumber()
         )
 
     def _grab(self, lane: int) -> None:
-        """Keep the current frame of the emulator instead of the older one."""
+        """Store the emulator's current frame over the older one."""
         self.newest[lane] ^= 1
         self.games[lane].getScreenRGB(self.frames[lane, self.newest[lane]])
 
     def _observe(self, lane: int) -> NDArray[np.uint8]:
-        """Pool the last two frames, then grey and small: uint8 [screen_height, screen_width]."""
+        """Pool the last two frames and shrink them: uint8 [screen_height, screen_width]."""
         frames = self.frames[lane]
-        # ALE has averaged already: its newest frame holds both.
+        # ALE has already averaged: its newest frame contains both.
         pooled = frames[self.newest[lane]] if self.color_averaging else cv2.max(*frames)
         height, width = self.observation_shape
         return shrink(pooled, width, height, self.resize)
 
     def close(self) -> None:
-        """Let the emulators go."""
+        """Release the emulators."""
         self.games.clear()
 
 
 def _set_switches(ale: ALEInterface, game: str, mode: int, difficulty: int) -> None:
-    """Set the console's switches; -1 leaves one as it is.
+    """Set the console's switches; -1 leaves a switch as it is.
 
     Raises:
         UsageError: the game has no such mode or difficulty.
@@ -278,8 +277,8 @@ def _set_switches(ale: ALEInterface, game: str, mode: int, difficulty: int) -> N
 
 
 def _check_switch(available: list[int], value: int, name: str, game: str) -> None:
-    """Raise UsageError if a switch of the console has no such position in this game."""
+    """Raise UsageError if a switch has no such position in this game."""
     if value not in available:
         raise UsageError(
-            f"--{name} of {game} is one of {', '.join(map(str, available))}, not {value}"
+            f"--{name} of {game} must be one of {', '.join(map(str, available))}, not {value}"
         )

@@ -1,6 +1,6 @@
-"""The games: which one a name means, and the environment that plays it.
+"""Finding a game by name, and making the environment that plays it.
 
-Apart from the other objects, because a process that only plays games needs no torch.
+This does not import torch, so that worker processes can do without it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from ale_py import ALEInterface, LoggerMode, roms
 
 from simple_dqn.environment import Environment
 from simple_dqn.environments.atari import ALEEnvironment
+from simple_dqn.environments.custom import CustomEnvironment
 from simple_dqn.errors import UsageError
-from simple_dqn.options import custom_classes as user_classes
+from simple_dqn.options import custom_classes
 from simple_dqn.options.definitions import Config
 from simple_dqn.options.environment_options import EnvironmentOptions
 
@@ -27,7 +28,7 @@ ALEInterface.setLoggerMode(LoggerMode.Error)
 
 
 def find_game(name: str, kind: str) -> tuple[str, str, Path | None]:
-    """Return (ale, gym or module:Class, game, ROM) of what the user called ``name``.
+    """Return (ale, gym or module:Class, game, ROM) for the ``name`` that the user gave.
 
     Raises:
         UsageError: there is no such game.
@@ -39,7 +40,9 @@ def find_game(name: str, kind: str) -> tuple[str, str, Path | None]:
     except UsageError:
         import gymnasium
 
-        if kind == "auto" and (name in gymnasium.registry or ":" in name):
+        from simple_dqn.environments.gymnasium_games import is_registered
+
+        if kind == "auto" and (":" in name or is_registered(name)):
             return "gym", name, None
         if Path(name).is_file():
             raise
@@ -47,18 +50,18 @@ def find_game(name: str, kind: str) -> tuple[str, str, Path | None]:
         near = [i for i in gymnasium.registry if i.rpartition("-v")[0].lower() == family]
         if kind == "auto" and near:
             hint = " or ".join(near)
-            raise UsageError(f"'{name}' is no Gymnasium id: did you mean {hint}?") from None
+            raise UsageError(f"'{name}' is not a Gymnasium id: did you mean {hint}?") from None
         if kind == "auto" and re.search(r"-v\d+$", name):
             near = difflib.get_close_matches(name, gymnasium.registry, n=2, cutoff=0.75)
-            hint = f"did you mean {' or '.join(near)}? O" if near else "o"
+            hint = f"did you mean {' or '.join(near)}? F" if near else "f"
             raise UsageError(
-                f"'{name}' is no Gymnasium id here: {hint}ne of another package is named module:id"
+                f"'{name}' is not a Gymnasium id here: {hint}or another package, give module:id"
             ) from None
         raise
 
 
 def find_preset(kind: str, game: str) -> str:
-    """Return the preset that suits a game: "nature" for screens, "vector" for all else.
+    """Return the preset that suits a game, by its observations: screens, boards or vectors.
 
     Args:
         kind, game: see ``find_game``.
@@ -71,7 +74,7 @@ def find_preset(kind: str, game: str) -> str:
     options = EnvironmentOptions(environment=kind)
     environment = make_environment(Config(options), game, None, 1, np.random.SeedSequence(0))
     environment.close()
-    return "nature" if environment.observation_dtype == np.uint8 else "vector"
+    return {2: "nature", 3: "minatar"}.get(len(environment.observation_shape), "vector")
 
 
 def make_environment(
@@ -83,15 +86,15 @@ def make_environment(
     shown: bool = False,
     workers: int = 0,
 ) -> Environment:
-    """Return the environment of a game: the user's own, on ALE if there is a ROM, on Gymnasium.
+    """Return the environment of a game: a custom one, ALE if there is a ROM, or Gymnasium.
 
     Args:
-        config: its options count, but for the number of lanes.
+        config: the options, except the number of lanes.
         game, rom: see ``find_game``.
         num_envs: the number of lanes.
         seed: of all that is random in the games.
-        shown: whether somebody will listen to the frames and the sound of the first game.
-        workers: processes that the lanes are shared out to, unless they are shown; 0 for none.
+        shown: whether the frames and the sound of the first game are used.
+        workers: processes to distribute the lanes over, unless they are shown; 0 for none.
 
     Raises:
         UsageError: the game cannot be made.
@@ -128,24 +131,16 @@ def _make(
     screen = dict(resize=env.resize, screen_width=env.screen_width, screen_height=env.screen_height)
     if ":" in env.environment:
         base: Any = Environment
-        environment: Environment = user_classes.make(
+        environment: Environment = custom_classes.make(
             env.environment, base, "environment", game, num_envs=num_envs, seed=seed
         )
-        needed = ("num_envs", "action_meanings", "observation_shape", "observation_dtype")
-        if lacks := [name for name in needed if not hasattr(environment, name)]:
-            raise UsageError(f"{env.environment} lacks the attribute {' and '.join(lacks)}")
-        if environment.observation_dtype not in (np.uint8, np.float32):
-            dtype = environment.observation_dtype
-            raise UsageError(
-                f"{env.environment}: observation_dtype is uint8 or float32, not {dtype}"
-            )
         if shown and type(environment).screen is Environment.screen:
             raise UsageError(f"{env.environment} cannot be shown: it has no method 'screen'")
-        return environment
+        return CustomEnvironment(environment, env.environment)
     if rom is None:
         from simple_dqn.environments.gymnasium_games import GymEnvironment
 
-        user_classes.see_current_folder()  # for module:id
+        custom_classes.see_current_folder()  # for module:id
         return GymEnvironment(game, num_envs=num_envs, seed=seed, render=shown, **screen)  # type: ignore[arg-type]
 
     in_steps = env.random_starts_unit == "steps" and env.random_starts > 0
@@ -172,25 +167,26 @@ def noop_frames(config: Config) -> tuple[int, int]:
     """Return (least, most) no-op frames at the start of an Atari game."""
     env = config.environment
     if env.random_starts_unit == "steps" and env.random_starts:
-        # The original drew from {history_length, ..., random_starts} and did one step more.
+        # The original drew from {history_length, ..., random_starts} and took one step more.
         least = min(config.replay.history_length, env.random_starts) + 1
         return least * env.frame_skip, (env.random_starts + 1) * env.frame_skip
     return 1, max(env.random_starts, 1)
 
 
-# ALE has these only for two players, and ends the whole process if one player loads them.
+# ALE has these only for two players and ends the process when they are loaded for one.
 TWO_PLAYERS = ("combat", "joust", "maze_craze", "warlords")
 
 
 def find_rom(name: str) -> tuple[str, Path]:
     """Return (game, path of its ROM) for a file or a game's name.
 
-    An existing file is identified by its checksum, whatever it is called. Otherwise the last part
-    of ``name`` without its extension is looked up among the ROMs of ale-py, so that
-    ``roms/pong.bin``, ``pong`` and ``Pong`` all work without any file.
+    An existing file is identified by its checksum, whatever it is called, but beside a plain name
+    of a game it counts for nothing. Otherwise the last part of ``name`` without its extension is
+    looked up among the ROMs of ale-py, so that ``roms/pong.bin``, ``pong`` and ``Pong`` all work
+    without any file.
 
     Raises:
-        UsageError: the file is no ROM that ALE knows, or no game has that name.
+        UsageError: the file is not a ROM known to ALE, or no game has that name.
     """
     game, path = _find(name)
     if game in TWO_PLAYERS:
@@ -199,18 +195,19 @@ def find_rom(name: str) -> tuple[str, Path]:
 
 
 def _find(name: str) -> tuple[str, Path]:
-    """Do what find_rom does, for games of two players too."""
+    """Do the work of ``find_rom``, including two-player games."""
     path = Path(name)
     by_letters = {_letters(game): game for game in roms.get_all_rom_ids()}
     named = by_letters.get(_letters(path.stem))
-    if path.is_file():
+    plain = named is not None and not path.suffix and path.name == name
+    if path.is_file() and not plain:  # a log file may be called as its game
         game = _identify(path)
         if named in (game, None):
             return game, path
-        # ALE believes a file's name before its content and would load the wrong game.
+        # ALE goes by the file's name, not its content, and would load the wrong game.
         shipped = Path(roms.get_rom_path(game))
         if shipped.read_bytes() != path.read_bytes():
-            raise UsageError(f"'{name}' holds {game}, not {named}: rename it to {game}.bin")
+            raise UsageError(f"'{name}' contains {game}, not {named}: rename it to {game}.bin")
         return game, shipped
     if name and path.is_dir() and named is None:
         raise UsageError(f"'{name}' is a folder, not a ROM file; give a file or a game's name")
@@ -227,21 +224,21 @@ def _find(name: str) -> tuple[str, Path]:
 
 
 def _identify(path: Path) -> str:
-    """Return the game in a file, by its checksum alone: under a name that says nothing.
+    """Return the game in a file by its checksum alone, using a copy with a neutral name.
 
     Raises:
-        UsageError: ALE knows no such ROM.
+        UsageError: ALE does not know the ROM.
     """
     with tempfile.TemporaryDirectory() as folder:
         game: str | None = ALEInterface.isSupportedROM(shutil.copy(path, f"{folder}/rom.bin"))
     if game is None:
         raise UsageError(
-            f"'{path}' is no Atari 2600 ROM that ALE knows (by its checksum); "
+            f"'{path}' is not an Atari 2600 ROM that ALE knows (by its checksum); "
             f"to use the ROM that comes with ale-py, give a name like roms/pong.bin without a file"
         )
     return game
 
 
 def _letters(name: str) -> str:
-    """Fold a name to what does not depend on its spelling: SpaceInvaders = space_invaders."""
+    """Normalise the spelling of a name, so that SpaceInvaders equals space_invaders."""
     return "".join(c for c in name.lower() if c.isalnum())

@@ -1,7 +1,7 @@
-"""ParallelEnvironment: the games of several lanes, shared out to processes.
+"""ParallelEnvironment: lanes distributed over worker processes.
 
-Processes, because emulators hold Python's lock while they run. What they tell lies in memory that
-all of them share; a message a round wakes each, another says that it has done its part.
+Processes, because emulators hold Python's global lock while they run. Results are written to shared
+memory; each round, a message wakes each worker and another reports that it is done.
 """
 
 from __future__ import annotations
@@ -23,32 +23,32 @@ from simple_dqn.storage.states import conform
 Make = Callable[[np.random.SeedSequence], Environment]
 
 FLAGS = ("terminals", "truncateds", "game_overs")
-GOODBYE = 5.0  # seconds that a process has to close its games
+CLOSE_TIMEOUT = 5.0  # seconds for a process to close its games
 
 
 class Shared(NamedTuple):
-    """What the processes tell, N lanes: buffers without a type, that travel to a new process."""
+    """The results of N lanes: raw buffers that can be passed to a new process."""
 
     observations: Any  # observation_dtype [N, *observation_shape]
-    rewards: Any  # float32 [N]
+    rewards: Any  # float64 [N]
     flags: Any  # bool [3, N], see FLAGS
 
 
 class ParallelEnvironment(Environment):
     """N lanes, each an environment of one game, in worker processes.
 
-    A lane plays what lane i of the same environment in this process would, if that seeds its lanes
-    by ``lane_seeds``, as ours do: nothing depends on the number of workers.
+    Lane i plays the same as lane i of that environment in this process, if its lanes are seeded by
+    ``lane_seeds``, as ours are. So results do not depend on the number of workers.
 
     Args:
-        make: makes the environment of one lane from its seed; it travels to the processes.
+        make: makes the environment of one lane from its seed; it is pickled for the workers.
         num_envs: N.
         seed: see ``lane_seeds``.
-        workers: processes, at most one a lane; they start with the first ``restart``.
+        workers: processes, at most one per lane; started by the first ``restart``.
 
     Raises:
-        UsageError: the game cannot be made. Also later, from any method.
-        ChildProcessError: a process has died, from any method.
+        UsageError: the game cannot be made. Also raised by any method.
+        ChildProcessError: a process has died. Raised by any method.
     """
 
     def __init__(
@@ -69,19 +69,19 @@ class ParallelEnvironment(Environment):
         self.processes: list[Any] = []
 
     def _start(self) -> None:
-        """Start the processes: only now, as nobody may ever ask for these games."""
-        # Not forked: the threads of this process would not come along, but their locks would.
+        """Start the processes, not before the games are needed."""
+        # Not forked: a fork copies the locks of this process's threads, but not the threads.
         context = multiprocessing.get_context("spawn")
         n, shape, dtype = self.num_envs, self.observation_shape, self.observation_dtype
         shared = Shared(
             context.RawArray("B", n * int(np.prod(shape)) * dtype.itemsize),
-            context.RawArray("B", n * 4),
+            context.RawArray("B", n * 8),
             context.RawArray("B", n * len(FLAGS)),
         )
         self.observations, self.rewards, self.flags = _arrays(shared, n, shape, dtype)
-        # Signals are for the process that trains, also those sent to all: the others inherit that
-        # they are blocked, and go when the pipe ends. Starting multiprocessing's own helper
-        # unblocks them, so that comes first.
+        # Only the training process handles signals, including those sent to the process group:
+        # workers inherit that they are blocked and exit when the pipe closes. Starting
+        # multiprocessing's resource tracker unblocks them, so it is started first.
         resource_tracker.ensure_running()
         stops = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, stops)
@@ -93,7 +93,7 @@ class ParallelEnvironment(Environment):
                     target=_work, args=(self.make, seeds, lanes, n, shared, theirs), daemon=True
                 )
                 process.start()
-                theirs.close()  # so that the end of the process ends the pipe
+                theirs.close()  # so that the pipe closes when the process ends
                 self.connections.append(ours)
                 self.processes.append(process)
         finally:
@@ -137,7 +137,7 @@ class ParallelEnvironment(Environment):
 
     def state_dict(self) -> dict[str, Any] | None:
         """See Environment."""
-        if not self.processes:  # nobody has played: new ones begin as these would
+        if not self.processes:  # nothing was played: new games start the same way
             return None
         everyone = range(len(self.lanes))
         for worker in everyone:
@@ -157,14 +157,14 @@ class ParallelEnvironment(Environment):
         self._wait(range(len(self.lanes)))
 
     def _ask(self, worker: int, task: str, *arguments: Any) -> None:
-        """Have a worker do a task, see ``_Worker``."""
+        """Send a task to a worker, see ``_Worker``."""
         try:
             self.connections[worker].send((self.training, self.remembered, task, arguments))
         except OSError as error:
             raise ChildProcessError("a process that played games has died") from error
 
     def _wait(self, workers: Any) -> list[Any]:
-        """Wait until these workers have done what they were told; return their answers."""
+        """Wait until these workers have completed their tasks; return their results."""
         errors, answers = [], []
         for worker in workers:
             try:
@@ -178,11 +178,11 @@ class ParallelEnvironment(Environment):
         return answers
 
     def close(self) -> None:
-        """Let the processes close their games and go."""
+        """Let the processes close their games and exit."""
         for connection in self.connections:
             connection.close()
         for process in self.processes:
-            process.join(GOODBYE)
+            process.join(CLOSE_TIMEOUT)
             if process.is_alive():
                 process.kill()
         self.connections, self.processes = [], []
@@ -190,11 +190,11 @@ class ParallelEnvironment(Environment):
 
 def _arrays(
     shared: Shared, num_envs: int, shape: tuple[int, ...], dtype: np.dtype[Any]
-) -> tuple[NDArray[Any], NDArray[np.float32], NDArray[np.bool_]]:
+) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.bool_]]:
     """Return (observations, rewards, flags), each with its type and shape."""
     return (
         np.frombuffer(shared.observations, dtype).reshape(num_envs, *shape),
-        np.frombuffer(shared.rewards, np.float32),
+        np.frombuffer(shared.rewards, np.float64),
         np.frombuffer(shared.flags, np.bool_).reshape(len(FLAGS), num_envs),
     )
 
@@ -207,7 +207,7 @@ def _work(
     shared: Shared,
     connection: Connection[Any, Any],
 ) -> None:
-    """Play the games of ``lanes`` as the other end of the pipe tells, until it is closed."""
+    """Play the games of ``lanes`` by the tasks from the pipe, until it is closed."""
     games: list[Environment] = []
     try:
         games = [make(seed) for seed in seeds]
@@ -220,10 +220,10 @@ def _work(
                 game.training, game.remembered = training, remembered
             try:
                 connection.send((None, getattr(worker, task)(*arguments)))
-            except NotRepeatableError as error:  # new games are begun in the place of these
+            except NotRepeatableError as error:  # new games are started instead
                 connection.send((error, None))
     except (EOFError, OSError):
-        pass  # the other end has gone: nobody plays any more
+        pass  # the other end is closed: no more tasks
     except Exception as error:
         text = f"{type(error).__name__}: {error}"
         connection.send((error if isinstance(error, UsageError) else UsageError(text), None))
@@ -233,21 +233,21 @@ def _work(
 
 
 class _Worker:
-    """What a process does with its ``games``, those of ``lanes``."""
+    """The tasks of a process, on its ``games``, those of ``lanes``."""
 
     def __init__(
         self,
         games: list[Environment],
         lanes: NDArray[np.intp],
         observations: NDArray[Any],
-        rewards: NDArray[np.float32],
+        rewards: NDArray[np.float64],
         flags: NDArray[np.bool_],
     ) -> None:
         self.games = dict(zip(map(int, lanes), games, strict=True))
         self.observations, self.rewards, self.flags = observations, rewards, flags
 
     def act(self, actions: NDArray[np.integer[Any]]) -> None:
-        """Act once in each game and write down what it led to."""
+        """Act once in each game and write the results to shared memory."""
         for index, (lane, game) in enumerate(self.games.items()):
             step = game.act(actions[index : index + 1])
             self.observations[lane] = step.observations[0]
@@ -255,7 +255,7 @@ class _Worker:
             self.flags[:, lane] = step.terminals[0], step.truncateds[0], step.game_overs[0]
 
     def restart(self, lanes: NDArray[np.intp], new: bool) -> None:
-        """Restart some games; new: wherever they stand."""
+        """Restart some games; new: start new games, finished or not."""
         for lane in map(int, lanes):
             game = self.games[lane]
             self.observations[lane] = game.restart(None if new else np.zeros(1, np.intp))[0]
@@ -266,7 +266,7 @@ class _Worker:
         return [state and state["lanes"][0] for state in states]
 
     def load_state_dict(self, states: list[dict[str, Any]]) -> None:
-        """Take in the state of each lane."""
+        """Restore the state of each lane."""
         for (lane, game), state in zip(self.games.items(), states, strict=True):
             observations = self.observations[lane : lane + 1]
             game.load_state_dict(dict(lanes=[state], observations=observations))

@@ -1,4 +1,4 @@
-"""What ``deep_q_network`` is made of: trunks and heads, optimisers, acceleration.
+"""The parts of ``deep_q_network``: trunks and heads, optimisers, acceleration.
 
 Imports nothing of the package but ``errors``.
 """

@@ -1,4 +1,4 @@
-"""The optimisers that ``--optimizer`` names, with all of their state there from the start."""
+"""The optimisers that ``--optimizer`` names, with their whole state allocated at the start."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from simple_dqn.networks.rmsprop import RMSProp
 
-# What each keeps for a parameter; ``rmsprop.RMSProp`` makes its own.
+# The state of each for a parameter; ``rmsprop.RMSProp`` allocates its own.
 SLOTS = {
     "adam": ("step", "exp_avg", "exp_avg_sq"),
     "adadelta": ("step", "square_avg", "acc_delta"),
@@ -33,13 +33,13 @@ def make_optimizer(
     Args:
         name: "rmsprop" (see ``rmsprop.RMSProp``), "adam", "adadelta" or "sgd".
         params: the parameters to optimise, all on one device.
-        learning_rate, decay_rate, epsilon, centered: for those that have them. Adadelta as in its
-            paper has no learning rate (Zeiler 2012).
+        learning_rate, decay_rate, epsilon, centered: for those that have them. Adadelta has no
+            learning rate, as in its paper (Zeiler 2012).
         compiled: compile its update, if it is rmsprop.
-        captured: make it one that a CUDA graph can hold.
+        captured: make it capturable by a CUDA graph.
     """
     device = params[0].device
-    # Captured and compiled code reads the step size, which a schedule may move, from a tensor.
+    # Captured code reads the learning rate, which a schedule can change, from a tensor.
     lr = torch.tensor(learning_rate, device=device) if captured else learning_rate
     optimizer: torch.optim.Optimizer
     if name == "rmsprop":
@@ -59,7 +59,7 @@ def make_optimizer(
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
-    """Set the step size."""
+    """Set the learning rate."""
     for group in optimizer.param_groups:
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(learning_rate)

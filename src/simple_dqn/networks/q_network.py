@@ -1,6 +1,6 @@
-"""The network that maps states to Q-values: modules and their initial weights, no training.
+"""The network that maps states to Q-values: modules and their initial weights.
 
-The trace of a batch of B states through the Nature network, 84x84 screens, A actions:
+The shapes of a batch of B states in the Nature network, with 84x84 screens and A actions:
 
     uint8   [B, 4, 84, 84]   states
     float32 [B, 4, 84, 84]   divided by 255, here and nowhere else
@@ -9,7 +9,7 @@ The trace of a batch of B states through the Nature network, 84x84 screens, A ac
             [B, 64, 7, 7]    conv 3x3, stride 1, ReLU
             [B, 3136]        flattened
             [B, 512]         hidden, ReLU
-            [B, A, K]        K quantiles of the return, for plain Q-values K = 1
+            [B, A, K]        K quantiles of the return; K = 1 for plain Q-values
             [B, A]           Q-values: their mean
 """
 
@@ -23,8 +23,9 @@ from torch.nn.functional import linear
 
 from simple_dqn.errors import UsageError
 
-# (filters in units of the first's, kernel, stride) of the convolutions, Mnih et al. 2015, Methods.
-CONVOLUTIONS = ((1, 8, 4), (2, 4, 2), (2, 3, 1))
+# (filters as a multiple of the first layer's, kernel, stride), Mnih et al. 2015, Methods.
+CONVOLUTIONS: tuple[tuple[int, int, int], ...] = ((1, 8, 4), (2, 4, 2), (2, 3, 1))
+BOARD_CONVOLUTIONS = ((1, 3, 1),)  # Young and Tian 2019
 
 NOISE = 0.5  # σ₀, Fortunato et al. 2018, section 3.2
 
@@ -32,21 +33,23 @@ NOISE = 0.5  # σ₀, Fortunato et al. 2018, section 3.2
 class QNetwork(nn.Module):
     """Q-values of all actions from a state: a trunk for its kind, then a linear head.
 
-    Screens go through three convolutions, vectors straight into the hidden layers. Without a hidden
-    layer Q is linear in the observations and has no bias: of one-hot ones it is a table.
+    Screens go through three convolutions, boards through one of 3x3 (Young and Tian 2019), vectors
+    directly into the hidden layers. Without a hidden layer, Q is linear in the observations without
+    bias: a table if these are one-hot.
 
     Args:
         num_actions: A.
         history_length: H.
-        observation_shape: (height, width) for screens, (d,) for vectors.
-        filters: of the first convolution; the other two have twice as many.
-        hidden_layers: fully connected layers before the output; the last of them is in the head.
-        hidden_units: rectifier units of each.
+        observation_shape: (height, width) for screens, (channels, rows, columns) for boards, (d,)
+            for vectors.
+        filters: of the first convolution; for screens, the other two have twice as many each.
+        hidden_layers: fully connected layers before the output; the last one is part of the head.
+        hidden_units: rectifier units per hidden layer.
         conv1_padding: zero padding of the first convolution, pixels.
         batch_norm: normalise each hidden layer before its rectifier (Ioffe and Szegedy 2015).
         weight_init: "fan_in" or "xavier".
         dueling: see ``DuelingHead``.
-        quantiles: K, equally likely values of the return for each action.
+        quantiles: K, equally likely values of each action's return.
         noisy: the fully connected layers are ``NoisyLinear``.
 
     Raises:
@@ -59,36 +62,20 @@ class QNetwork(nn.Module):
         history_length: int,
         observation_shape: tuple[int, ...],
         *,
-        filters: int = 32,
-        hidden_layers: int = 1,
+        filters: int,
+        hidden_layers: int,
         hidden_units: int,
         conv1_padding: int,
         batch_norm: bool,
         weight_init: str,
-        dueling: bool = False,
-        quantiles: int = 1,
-        noisy: bool = False,
+        dueling: bool,
+        quantiles: int,
+        noisy: bool,
     ) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        if len(observation_shape) == 2:
-            size: tuple[int, ...] = observation_shape
-            channels, padding = history_length, conv1_padding
-            for multiple, kernel, stride in CONVOLUTIONS:
-                size = tuple((s + 2 * padding - kernel) // stride + 1 for s in size)
-                outputs = multiple * filters
-                layers += [nn.Conv2d(channels, outputs, kernel, stride, padding)]
-                layers += [nn.BatchNorm2d(outputs)] if batch_norm else []
-                layers += [nn.ReLU()]
-                channels, padding = outputs, 0
-            if min(size) < 1:
-                raise UsageError(
-                    f"a screen of {observation_shape[1]}x{observation_shape[0]} pixels is too "
-                    f"small for the network: --screen_width and --screen_height from 36"
-                )
-            features = channels * math.prod(size)
-        else:
-            features = history_length * math.prod(observation_shape)
+        layers, features = make_trunk(
+            history_length, observation_shape, filters, conv1_padding, batch_norm
+        )
         layers += [nn.Flatten()]
         fully_connected = NoisyLinear if noisy else nn.Linear
 
@@ -118,18 +105,53 @@ class QNetwork(nn.Module):
         return self.distributions(states).mean(dim=2)
 
     def draw_noise(self, noisy: bool = True) -> None:
-        """Draw new noise in all noisy layers; False: act by their means, as in a test."""
+        """Draw new noise in all noisy layers; False: use their means, as in a test."""
         for layer in self.noisy_layers:
             layer.draw_noise(noisy)
 
     def distributions(self, states: Tensor) -> Tensor:
         """Return the quantiles of the return of each action, [B, A, K]."""
+        if states.dim() == 5:  # boards: the channels of all observations side by side
+            states = states.flatten(1, 2)
         if states.dtype == torch.uint8:
-            # Channels last is the layout that the convolutions are fastest in. Each of the two
-            # conversions by itself is vectorised on the CPU; both at once are not.
+            # Convolutions are fastest with channels last. On the CPU the two conversions are
+            # vectorised one by one, but not both at once.
             states = states.contiguous(memory_format=torch.channels_last).float().div_(255)
         values: Tensor = self.layers(states)
         return values.float().reshape(len(values), -1, self.quantiles)
+
+
+def make_trunk(
+    history_length: int,
+    observation_shape: tuple[int, ...],
+    filters: int,
+    conv1_padding: int,
+    batch_norm: bool,
+) -> tuple[list[nn.Module], int]:
+    """Return the convolutions, if there are any, and how many features they give; see QNetwork."""
+    if len(observation_shape) == 1:
+        return [], history_length * observation_shape[0]
+    if len(observation_shape) == 2:
+        channels, *size = history_length, *observation_shape
+        convolutions = CONVOLUTIONS
+    else:
+        channels, *size = history_length * observation_shape[0], *observation_shape[1:]
+        convolutions, conv1_padding = BOARD_CONVOLUTIONS, 0
+    layers: list[nn.Module] = []
+    padding = conv1_padding
+    for multiple, kernel, stride in convolutions:
+        size = [(side + 2 * padding - kernel) // stride + 1 for side in size]
+        outputs = multiple * filters
+        layers += [nn.Conv2d(channels, outputs, kernel, stride, padding)]
+        layers += [nn.BatchNorm2d(outputs)] if batch_norm else []
+        layers += [nn.ReLU()]
+        channels, padding = outputs, 0
+    if min(size) < 1:
+        raise UsageError(
+            f"a screen of {observation_shape[1]}x{observation_shape[0]} pixels is too "
+            f"small for the network: --screen_width and --screen_height from 36"
+        )
+    return layers, channels * math.prod(size)
 
 
 class DuelingHead(nn.Module):
@@ -138,7 +160,7 @@ class DuelingHead(nn.Module):
     Args:
         value: layers from the features to V, K values.
         advantage: layers from the features to A, num_actions · K values.
-        quantiles: K; each quantile is a V and an A of its own.
+        quantiles: K; each quantile has a separate V and A.
     """
 
     def __init__(self, value: list[nn.Module], advantage: list[nn.Module], quantiles: int) -> None:
@@ -158,9 +180,9 @@ class DuelingHead(nn.Module):
 class NoisyLinear(nn.Linear):
     """y = (μ_w + σ_w ⊙ ε_w) x + μ_b + σ_b ⊙ ε_b (Fortunato et al. 2018, equation 9).
 
-    μ is the linear layer, σ learnt beside it. The noise is factorised, ε_w = f(ε_out) f(ε_in)ᵀ and
-    ε_b = f(ε_out) with f(x) = sgn(x)√|x| of normal ε (equations 10, 11), so the noisy weights need
-    never be written out. Without noise, as after ``draw_noise(False)``, it is the mean layer.
+    μ is the linear layer; σ is learnt with it. The noise is factorised, ε_w = f(ε_out) f(ε_in)ᵀ and
+    ε_b = f(ε_out) with f(x) = sgn(x)√|x| of normal ε (equations 10, 11), so the noisy weights
+    are never materialised. Without noise, as after ``draw_noise(False)``, it is the mean layer.
     """
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
@@ -177,7 +199,7 @@ class NoisyLinear(nn.Linear):
         )
 
     def load_noise(self, noise: list[Tensor]) -> None:
-        """Set the noise to (f(ε_in), f(ε_out)), or with an empty list to none."""
+        """Set the noise to (f(ε_in), f(ε_out)); an empty list sets none."""
         sizes = [(self.in_features,), (self.out_features,)]
         kinds = [(size, self.weight.dtype) for size in sizes]
         if noise and [(tuple(e.shape), e.dtype) for e in noise] != kinds:

@@ -1,6 +1,6 @@
-"""RMSProp as DeepMind wrote it in 2015, and as the original simple_dqn's library did.
+"""RMSProp as in DeepMind's code of 2015, and as in the original simple_dqn's library.
 
-Neither is ``torch.optim.RMSprop``, whose ε stands outside the root.
+Neither is ``torch.optim.RMSprop``, whose ε is outside the root.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class RMSProp(torch.optim.Optimizer):
         lr: learning rate.
         decay_rate: ρ.
         epsilon: ε.
-        centered: which of the two.
-        compile: compile the update, see ``acceleration.Compiled``; a schedule then moves a tensor.
+        centered: which of the two formulas.
+        compile: compile the update, see ``acceleration.Compiled``; lr is then kept as a tensor.
     """
 
     def __init__(

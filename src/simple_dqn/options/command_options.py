@@ -140,10 +140,10 @@ class CommonOptions:
 
     preset: str = option(
         "nature", "defaults of all other options. nature: DeepMind's 2015 code. simple_dqn: the "
-        "original toolkit. rainbow: all variants. fast: the best score in an hour or two on two "
-        "cores. vector: a small network, used by default for games without screens. tabular: "
-        "Q-learning in a table",
-        choices=("nature", "simple_dqn", "rainbow", "fast", "vector", "tabular"),
+        "original toolkit. rainbow: all variants. fast: a good score in an hour or two on two "
+        "cores. minatar, vector: small networks, used by default for boards and for other games "
+        "without screens. tabular: Q-learning in a table",
+        choices=("nature", "simple_dqn", "rainbow", "fast", "minatar", "vector", "tabular"),
         commands=("train", *PROFILE))
     random_seed: int = option(
         -1, "seed of all random generators (-1: a new one, stored with the results)",

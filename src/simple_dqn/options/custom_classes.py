@@ -26,7 +26,7 @@ MOVED_ATTRIBUTES = {
     "active": "games.active",
     "game_numbers": "games.numbers",
     "lengths": "games.lengths",
-    "environments": "all_games",
+    "environments": "all_lanes",
 }
 
 

@@ -81,4 +81,11 @@ def option(
 
 def number_text(number: float) -> str:
     """Return a number as text; whole numbers in full, where ``:g`` would give 2.14748e+09."""
-    return f"{number:.15g}"
+    return f"{number:.0f}" if 1e15 <= abs(number) < 1e21 else f"{number:.15g}"
+
+
+def short_text(number: float, digits: int = 6) -> str:
+    """Return a measured number, rounded to so many digits, but never before the decimal point."""
+    if float(number).is_integer():
+        return number_text(number)
+    return f"{number:.{digits}g}" if abs(number) < 10 ** (digits - 1) else f"{number:.1f}"

@@ -91,6 +91,27 @@ PRESETS: dict[str, dict[str, Any]] = {
         epochs=4,
         threads=1,
     ),
+    # Young and Tian 2019 for MinAtar, by the code beside their paper. Its optimiser has a momentum
+    # of .95, which is 20 times the step size, averaged; its ε of .01 stands outside the root.
+    "minatar": dict(
+        history_length=1,
+        filters=16,
+        hidden_units=128,
+        replay_size=100_000,
+        random_steps=5_000,
+        train_frequency=1,
+        target_steps=1_000,
+        learning_rate=0.005,
+        optimizer_epsilon=1e-4,
+        loss_reduction="mean",
+        min_reward=0.0,
+        max_reward=0.0,
+        exploration_decay_steps=100_000,
+        train_steps=100_000,
+        test_steps=10_000,
+        epochs=50,
+        threads=1,
+    ),
     # The table of docs/algorithm.md: one linear layer on one-hot states, one update per step.
     "tabular": dict(
         history_length=1,

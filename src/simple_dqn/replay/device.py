@@ -1,4 +1,4 @@
-"""DeviceReplayMemory: a replay memory whose screens are on the device that learns from them."""
+"""DeviceReplayMemory: a replay memory whose screens are stored on the training device."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from simple_dqn.replay_memory import ReplayMemory
 
 logger = logging.getLogger(__name__)
 
-SHARE = 0.8  # of the device's free memory that the replay memory may take
+SHARE = 0.8  # of the device's free memory that the replay memory can take
 
 
 class DeviceScreens:
     """Screens in the memory of a device, read and written like an array [N, T, *shape].
 
-    Memory layout: uint8 [N · T + 1, pixels], lane after lane; the last row stays zero: it is the
-    screen of a state from before its episode began.
+    Memory layout: uint8 [N · T + 1, pixels], lane by lane. The last row stays zero: it stands
+    for the screens from before an episode's start.
 
     Args:
         num_envs: N.
-        slots: T, of each lane.
+        slots: T, per lane.
         shape: of a screen.
-        device: where.
+        device: that stores them.
     """
 
     def __init__(
@@ -46,13 +46,13 @@ class DeviceScreens:
         self.rows[rows] = torch.as_tensor(screens).reshape(len(rows), -1).to(self.device)
 
     def __getitem__(self, at: tuple[Any, Any]) -> NDArray[np.uint8]:
-        """Return the screens at (lanes, slots), which are broadcast: uint8 [..., *shape]."""
+        """Return the screens at (lanes, slots), broadcast together: uint8 [..., *shape]."""
         lanes, slots = np.broadcast_arrays(*at)
         rows = torch.as_tensor(lanes * self.slots + slots).to(self.device)
         return self.rows[rows].cpu().numpy().reshape(*lanes.shape, *self.shape)
 
     def gather(self, numbers: NDArray[np.int64]) -> Tensor:
-        """Return the screens of ``numbers`` [B, H], lane · T + slot, or −1 for a zero screen.
+        """Return the screens with ``numbers`` [B, H]: lane · T + slot, or −1 for a zero screen.
 
         Returns:
             uint8 [B, H, *shape], on the device.
@@ -63,10 +63,10 @@ class DeviceScreens:
 
 
 class DeviceReplayMemory(ReplayMemory):
-    """A uniform replay memory of screens on a device: the states of a batch are tensors there.
+    """A uniform replay memory on a device, where the states of a batch are tensors.
 
     Args:
-        device: where.
+        device: that stores the screens.
         args, kwargs: see ReplayMemory.
     """
 
@@ -84,18 +84,18 @@ class DeviceReplayMemory(ReplayMemory):
 
 
 class DevicePrioritizedReplayMemory(DeviceReplayMemory, PrioritizedReplayMemory):
-    """A prioritized replay memory of screens on a device."""
+    """A prioritized replay memory on a device."""
 
 
 def fits_on_device(size: int, shape: tuple[int, ...], device: torch.device) -> bool:
-    """Whether ``size`` screens fit on a CUDA GPU; where they do not, a line of the log says so."""
+    """Whether ``size`` screens fit on a CUDA GPU; a GPU that is too small is logged."""
     if device.type != "cuda":
         return False
     needed = (size + 1) * int(np.prod(shape))
     free, _ = torch.cuda.mem_get_info(device)
     if needed > SHARE * free:
         logger.info(
-            "the replay memory stays in the computer's memory: its %.1f GB are too much for the "
-            "%.1f GB that are free on the GPU", needed / 1e9, free / 1e9,
+            "the replay memory stays in main memory: its %.1f GB do not fit in the %.1f GB free on "
+            "the GPU", needed / 1e9, free / 1e9,
         )  # fmt: skip
     return needed <= SHARE * free

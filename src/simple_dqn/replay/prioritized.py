@@ -9,17 +9,17 @@ from numpy.typing import NDArray
 
 from simple_dqn.replay_memory import MOST_ROUNDS, Batch, ReplayMemory
 
-LEAST_PRIORITY = 1e-6  # added to |δ|, so that nothing is never replayed
+LEAST_PRIORITY = 1e-6  # added to |δ|, so that every transition can be replayed
 
 
 class SumTree:
-    """Numbers whose sum, and where a share of it falls, are known in log₂(size) steps.
+    """Numbers that can be updated, and drawn in proportion to their size, in log₂(size) steps.
 
-    A heap in one array: node i has the children 2i and 2i+1 and holds their sum, node 1 the sum of
-    all; the leaves are the last ``leaves`` places. All operations are on whole arrays.
+    A heap in one array: node i holds the sum of its children 2i and 2i+1, and node 1 the total. The
+    leaves are the last ``leaves`` elements. All operations are vectorised.
 
     Args:
-        size: how many numbers, all 0 at first.
+        size: count of the numbers, all initially 0.
     """
 
     def __init__(self, size: int) -> None:
@@ -38,7 +38,7 @@ class SumTree:
         return numbers
 
     def set(self, indices: NDArray[np.int64], numbers: Any) -> None:
-        """Set the numbers at ``indices`` [B]; of an index given twice the last counts."""
+        """Set the numbers at ``indices`` [B]; if an index is repeated, the last one counts."""
         node = indices + self.leaves
         self.nodes[node] = numbers
         for _ in range(self.depth):
@@ -57,13 +57,13 @@ class SumTree:
     def find(self, sums: NDArray[np.float64]) -> NDArray[np.int64]:
         """Return for each of ``sums`` [B], 0 to total, the index where the running sum passes it.
 
-        So an index is found with a probability proportional to its number.
+        Uniform ``sums`` thus find an index with a probability proportional to its number.
         """
         sums = sums.copy()
         node = np.ones(len(sums), np.int64)
         for _ in range(self.depth):
             left = self.nodes[2 * node]
-            # Not to the right of an empty branch, even if rounding says so.
+            # Never into an empty right branch, even if rounding errors point there.
             right = (sums >= left) & (self.nodes[2 * node + 1] > 0)
             sums -= np.where(right, left, 0)
             node = 2 * node + right
@@ -74,15 +74,15 @@ class PrioritizedReplayMemory(ReplayMemory):
     """Proportional prioritization (Schaul et al. 2016, algorithm 1).
 
     A transition is drawn with probability P(i) = pᵢᵅ / Σ pₖᵅ, where pᵢ is its |δ| when it was last
-    learnt, and the largest so far before that. The bias is taken back by the importance weights
-    wᵢ = (N·P(i))^−β, divided by the largest of the batch, which only ever shrink an update.
+    learnt, or the largest p so far if it was not learnt yet. Importance weights correct the bias:
+    wᵢ = (N·P(i))^−β, divided by the largest of the batch so that they only scale updates down.
 
     Args:
         exponent: α; 0 is uniform.
         args, kwargs: see ReplayMemory.
 
     Attributes:
-        importance_exponent: β; 1 takes back all of the bias. A schedule lets it grow to 1.
+        importance_exponent: β; 1 corrects the bias fully. A schedule raises it to 1.
     """
 
     def __init__(self, *args: Any, exponent: float, **kwargs: Any) -> None:
@@ -122,11 +122,11 @@ class PrioritizedReplayMemory(ReplayMemory):
         return np.arange(self.num_envs * self.slots)
 
     def set_importance_exponent(self, importance_exponent: float) -> None:
-        """Set β; a schedule moves it."""
+        """Set β; called by a schedule."""
         self.importance_exponent = importance_exponent
 
     def sample(self, batch_size: int) -> Batch:
-        """Draw ``batch_size`` transitions by their priority, one from each equal share of the sum.
+        """Draw ``batch_size`` transitions by priority, one from each equal part of the sum.
 
         Raises:
             ValueError: the memory holds no transition.
@@ -137,7 +137,7 @@ class PrioritizedReplayMemory(ReplayMemory):
         return batch._replace(weights=(weights / weights.max()).astype(np.float32))
 
     def _draw(self, batch_size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return (lanes [B], ages [B]) of transitions: an invalid one is drawn again."""
+        """Return (lanes [B], ages [B]) of valid transitions; invalid ones are redrawn."""
         if not self.can_sample():
             raise ValueError("the replay memory holds no transition to sample")
         drawn = (np.arange(batch_size) + self.rng.random(batch_size)) / batch_size
@@ -156,4 +156,4 @@ class PrioritizedReplayMemory(ReplayMemory):
             if not again.any():
                 return lanes, ages
             drawn = self.rng.random(batch_size)
-        return super()._draw(batch_size)  # those that have priority are hardly ever valid
+        return super()._draw(batch_size)  # those with high priority are hardly ever valid

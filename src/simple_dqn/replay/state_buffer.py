@@ -1,6 +1,6 @@
 """StateBuffer: the current state of each lane, kept apart from the replay memory.
 
-Apart, because testing and playing need a current state but must leave no trace in the memory.
+It is separate because testing and playing need a current state without storing transitions.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class StateBuffer:
         self.states: NDArray[Any] = np.zeros((num_envs, history_length, *shape), dtype)
 
     def restart(self, lanes: NDArray[np.intp] | None, observations: NDArray[Any]) -> None:
-        """Begin an episode in ``lanes`` (None: all) with ``observations`` [len(lanes), *shape]."""
+        """Start an episode in ``lanes`` (None: all) with ``observations`` [len(lanes), *shape]."""
         where = slice(None) if lanes is None else lanes
         self.states[where] = 0
         self.states[where, -1] = observations

@@ -1,4 +1,4 @@
 """Everything on disk: atomic files, snapshots, checkpoints, the files of a run and its record.
 
-Imports the objects whose state it keeps; is imported by ``environments``, ``callbacks`` and above.
+Imports the objects whose state it stores; imported by ``environments``, ``callbacks`` and above.
 """

@@ -1,17 +1,18 @@
-"""Checkpoints: all that a run needs to resume exactly, in a folder beside its snapshots.
+"""Checkpoints: all that resuming a run exactly needs, in a folder beside its snapshots.
 
     snapshots/pong.checkpoint/
-        run.safetensors             the state of everything but the replay memory's slots, and the
-                                    names and checksums of the files that these are in
-        replay_<number>.safetensors slots of the replay memory, in the order of their writing
+        run.safetensors             the state except the replay memory's slots, and the names and
+                                    checksums of the files with the slots
+        replay_<number>.safetensors slots of the replay memory, in the order in which they were
+                                    written
 
 A checkpoint writes only the slots that are new since the last one, compressed (see
-``screen_codec``); then, by one rename, the file that names them; then it removes the files of which
-every slot has been overwritten. So at every moment the folder holds one whole checkpoint. A file of
-few slots is written again together with the next, so that many checkpoints do not make many files.
+``screen_codec``). Then one rename replaces the file that lists them, and files whose slots have all
+been overwritten are removed. So the folder contains one complete checkpoint at all times. A file
+with few slots is merged into the next one, so that the number of files stays small.
 
-What a file says is checked before it is believed: checksums, format version, names, shapes and
-types. No code can hide in it.
+Contents are checked before they are used: checksums, format version, names, shapes and types. The
+files cannot contain code.
 """
 
 from __future__ import annotations
@@ -37,20 +38,21 @@ logger = logging.getLogger(__name__)
 RUN, SLOTS = "checkpoint", "part of a checkpoint"
 RUN_FILE = "run.safetensors"
 OURS = re.compile(r"replay_\d+\.safetensors|\.(run|replay_\d+)\.safetensors\.\d+\.tmp")
-# A file of fewer slots, as a share of the memory, is written again with the next ones.
+# A file with fewer slots, as a share of the memory, is merged into the next one.
 SMALL = 1 / 64
-MOST_BYTES = 1 << 27  # of screens in a file, which are in memory a second time meanwhile
+LONGEST_NAME = len(".replay_999999999.safetensors.4194304.tmp")
+MOST_BYTES = 1 << 27  # of screens per file; writing copies them in memory
 
 
 class Checkpoint:
     """A checkpoint on disk.
 
     Args:
-        folder: of its files; it need not exist yet.
+        folder: of its files; it does not have to exist.
 
     Attributes:
-        chunks: the files of the replay memory's slots: number, checksum, and for each lane the
-            first slot in it and the first behind it, counted as they were written.
+        chunks: the files with the replay memory's slots: number, checksum and, for each lane, the
+            range of slots (begin, exclusive end), numbered in the order of writing.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -59,27 +61,27 @@ class Checkpoint:
 
     @property
     def path(self) -> Path:
-        """The file that makes it a checkpoint."""
+        """The main file; a checkpoint exists if this file does."""
         return self.folder / RUN_FILE
 
     def save(self, state: dict[str, Any], memory: ReplayMemory) -> None:
-        """Write ``state``, a tree (see ``state``), and what is new in the replay memory."""
+        """Write ``state``, a tree (see ``states``), and the new slots of the replay memory."""
         try:
             chunks = self._with_new_slots(memory)
             tensors: dict[str, torch.Tensor] = {}
             tree = _without_arrays(dict(state, chunks=chunks), "", tensors)
             save_tensors(self.path, RUN, tensors, dict(tree=tree))
             self.chunks = chunks
-        except OSError:  # what was written so far is not to keep a full disk full
+        except OSError:  # free the space of what was written so far
             self._remove_others()
             raise
         self._remove_others()
 
     def _with_new_slots(self, memory: ReplayMemory) -> list[dict[str, Any]]:
-        """Write the slots that are new; return the files that all slots in use are in."""
+        """Write the new slots; return the chunks that contain all slots in use."""
         number = self.chunks[-1]["number"] if self.chunks else 0
         if not all((self.folder / _name(chunk["number"])).is_file() for chunk in self.chunks):
-            logger.warning("%s has lost files: writing all of it again", self.folder)
+            logger.warning("%s has lost files: writing it again from scratch", self.folder)
             self.chunks = []
         oldest = memory.written - memory.filled
         chunks = [chunk for chunk in self.chunks if (np.array(chunk["ends"]) > oldest).any()]
@@ -102,7 +104,7 @@ class Checkpoint:
     def _write_slots(
         self, number: int, memory: ReplayMemory, begins: NDArray[Any], ends: NDArray[Any]
     ) -> dict[str, Any]:
-        """Write the slots of each lane from ``begins`` till ``ends``, [N]; return the chunk."""
+        """Write the slots ``begins`` to ``ends`` [N] (exclusive) of the lanes; return the chunk."""
         path = self.folder / _name(number)
         bounds = enumerate(zip(begins, ends, strict=True))
         parts = [memory.read(lane, begin, end) for lane, (begin, end) in bounds]
@@ -111,7 +113,7 @@ class Checkpoint:
         return dict(number=number, checksum=checksum, begins=begins.tolist(), ends=ends.tolist())
 
     def load(self) -> dict[str, Any]:
-        """Return the state that was saved, but for the replay memory's slots.
+        """Return the saved state, without the replay memory's slots.
 
         Raises:
             UsageError: there is none, or it is damaged, or of a newer version.
@@ -127,17 +129,17 @@ class Checkpoint:
         return state
 
     def load_slots(self, memory: ReplayMemory, num_actions: int) -> None:
-        """Put the slots back into a replay memory like the one that they came from.
+        """Restore the slots in a replay memory like the one that was saved.
 
         Args:
             memory: a new one.
-            num_actions: in the game.
+            num_actions: of the game.
 
         Raises:
             UsageError: a file is missing or damaged.
-            MISFITS: the checkpoint is of another memory.
+            MISFITS: the checkpoint is of a different memory.
         """
-        room: NDArray[Any] | None = None
+        out: NDArray[Any] | None = None
         for chunk in self.chunks:
             path = self.folder / _name(chunk["number"])
             if not path.is_file():
@@ -153,44 +155,44 @@ class Checkpoint:
                     raise ValueError("it belongs to another checkpoint")
                 if len(tensors["starts"]) != lengths.sum():
                     raise ValueError("another number of slots")
-                slots = unpack(tensors, memory.shape, memory.dtype, num_actions, room)
+                slots = unpack(tensors, memory.shape, memory.dtype, num_actions, out)
                 for lane, end in enumerate(np.cumsum(lengths)):
                     own = slice(end - lengths[lane], end)
                     memory.write(lane, begins[lane], slots.cut(own))
-                if room is None or len(room) < len(slots.screens):
-                    room = slots.screens
+                if out is None or len(out) < len(slots.screens):
+                    out = slots.screens
             except MISFITS as error:
                 raise UsageError(f"'{path}' is damaged ({error!s:.80})") from None
 
     def remove(self) -> None:
-        """Remove it from the disk, and the folder unless somebody has put something else there."""
+        """Remove it from the disk, and the folder too unless it contains other files."""
         self.path.unlink(missing_ok=True)
         self._remove_all_but(set())
         with contextlib.suppress(OSError):
             self.folder.rmdir()
 
     def _remove_others(self) -> None:
-        """Remove all files of ours but those of the last checkpoint."""
+        """Remove all our files except those of the last checkpoint."""
         self._remove_all_but({RUN_FILE, *(_name(chunk["number"]) for chunk in self.chunks)})
 
     def _remove_all_but(self, names: set[str]) -> None:
-        """Remove our files that no longer count, and those that a crash left half-written."""
+        """Remove our obsolete files, and partial ones left by a crash."""
         if not self.folder.is_dir():
             return
         for path in self.folder.iterdir():
             if path.name not in names and OURS.fullmatch(path.name):
-                with contextlib.suppress(OSError):  # the checkpoint is whole all the same
+                with contextlib.suppress(OSError):  # the checkpoint is complete anyway
                     path.unlink()
 
 
 def _without_arrays(tree: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
-    """Return a tree that JSON can hold: arrays and tensors are moved into ``tensors``."""
+    """Return a tree for JSON: arrays and tensors are moved into ``tensors``."""
     if isinstance(tree, dict):
         return {k: _without_arrays(value, f"{path}.{k}", tensors) for k, value in tree.items()}
     if isinstance(tree, list):
         return [_without_arrays(value, f"{path}.{i}", tensors) for i, value in enumerate(tree)]
     name = path.removeprefix(".")
-    if isinstance(tree, np.generic):  # such as a number of a user's environment
+    if isinstance(tree, np.generic):  # such as a number from a custom environment
         return tree.item()
     if isinstance(tree, np.ndarray):
         tensors[name] = torch.from_numpy(tree.copy())
@@ -213,5 +215,5 @@ def _with_arrays(tree: Any, tensors: dict[str, torch.Tensor]) -> Any:
 
 
 def _name(number: int) -> str:
-    """Return what the file of a chunk is called."""
+    """Return the name of a chunk's file."""
     return f"replay_{number}.safetensors"

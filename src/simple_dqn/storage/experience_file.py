@@ -1,9 +1,9 @@
-"""Experience files: what a person or a network played, to be learnt from.
+"""Experience files: games played by a person or a network, for learning from them.
 
-One safe file (see ``files``) holds the slots of a replay memory, see ``packing``.
+A tensor file (see ``files``) with the slots of a replay memory (see ``screen_codec``).
 
-Nothing in it depends on the clock. It tells the game, its actions and the recipe that its screens
-were made by, and is only learnt from where they are the same.
+Nothing in it depends on the clock. It records the game, its actions and how its screens were made,
+and can only be loaded where these are the same.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from simple_dqn.environment import Environment
 from simple_dqn.errors import UsageError
@@ -35,28 +33,28 @@ def load_experience(path: Path, config: Config, game: str, environment: Environm
     """Read an experience file.
 
     Raises:
-        UsageError: it is missing, damaged, or was played on another game or with other options.
+        UsageError: it is missing, damaged, or from another game or other options.
     """
     tensors, metadata = load_tensors(path, KIND)
     here = _origin(config, game, environment)
     for name, own in here.items():
         if (theirs := metadata.get(name)) != own:
-            raise UsageError(f"'{path}' cannot be learnt from here: {_difference(theirs, own)}")
+            raise UsageError(f"'{path}' cannot be loaded here: {_difference(theirs, own)}")
     shape, dtype = environment.observation_shape, environment.observation_dtype
     try:
         experience = unpack(tensors, shape, dtype, len(environment.action_meanings))
         if not experience.starts[0]:
-            raise ValueError("no beginning")
+            raise ValueError("it does not begin with a start")
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"'{path}' is damaged ({error})") from None
     return experience
 
 
 def _origin(config: Config, game: str, environment: Environment) -> dict[str, Any]:
-    """Return what must be the same where experience is learnt from."""
+    """Return what must be equal for experience to be loaded."""
     options = config.to_dict()
     kind = options["environment"]
-    screens = environment.observation_dtype == np.uint8
+    screens = len(environment.observation_shape) == 2
     recipe = RECIPE if kind == "ale" else SCREEN_RECIPE if kind == "gym" and screens else ()
     return dict(
         environment=kind,
@@ -68,9 +66,9 @@ def _origin(config: Config, game: str, environment: Environment) -> dict[str, An
 
 
 def _difference(theirs: Any, own: Any) -> str:
-    """Say how two entries of ``_origin`` differ."""
+    """Describe how two entries of ``_origin`` differ."""
     if type(own) is not type(theirs) or (isinstance(own, Mapping) and own.keys() != theirs.keys()):
-        return "it does not tell how it was played"
+        return "it does not say how it was played"
     if isinstance(own, Mapping):
         given = [f"--{n} {str(theirs[n]).lower():.20}" for n in own if theirs[n] != own[n]]
         return f"it was played with {' '.join(given)}"

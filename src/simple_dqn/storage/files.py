@@ -1,8 +1,8 @@
-"""Writing files so that none is ever half-written, and reading our own safely.
+"""Writing files atomically, and reading tensor files safely.
 
-A tensor file is in the safetensors format: no code can hide in it, and its header is checked
-against its length before anything is allocated. Ours carry one metadata entry, a JSON text with
-the kind of file, its format version and a checksum of all that it holds.
+A tensor file is in the safetensors format: it cannot contain code, and its header is checked
+against its length before anything is allocated. Ours have one metadata entry, a JSON text with the
+kind of file, its format version and a checksum of the contents.
 """
 
 from __future__ import annotations
@@ -26,11 +26,13 @@ logger = logging.getLogger(__name__)
 
 METADATA_KEY = "simple_dqn"  # one entry: the library writes several in no fixed order
 FORMAT_VERSION = 2  # 1 had no checksum
-NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}  # what file systems without them say
+# Bytes that the names of temporary and backup files add: .<name>.<process>.tmp, <name>.bak12.
+BESIDE = len("..4194304.tmp") + 2
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}  # errors of file systems without locks
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write ``data`` so that ``path`` is at every moment either its old or its new content."""
+    """Write ``data`` so that ``path`` always has either its old or its new content."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     if path.exists() and not path.is_file():  # /dev/null must not become a file
@@ -49,7 +51,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Make an OSError raised meanwhile name ``path``: a full disk names no file."""
+    """Add ``path`` to an OSError raised inside: a full disk does not name a file."""
     try:
         yield
     except OSError as error:
@@ -57,8 +59,8 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Flush the names in a folder to the disk: a rename alone may be lost with the power."""
-    with contextlib.suppress(OSError):  # some file systems cannot, and need not
+    """Flush a folder to disk: a rename alone can be lost in a power failure."""
+    with contextlib.suppress(OSError):  # some file systems do not support or need it
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -66,8 +68,45 @@ def _flush_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
+def require_place(path: Path, option: str, inside: int = 0, instead: str = "") -> None:
+    """Raise UsageError unless ``path`` can be written, and the temporary files beside it.
+
+    Args:
+        path: a file, or a folder of files. The folder that it is in is made if it is missing.
+        option: that names it.
+        inside: bytes of the longest name in it, if it is a folder.
+        instead: what else names it.
+    """
+    there = next(folder for folder in (*path.parents, Path("/")) if os.path.isdir(folder))
+    try:  # a system without limits says -1
+        most_in_name = os.pathconf(there, "PC_NAME_MAX")
+        most_in_path = os.pathconf(there, "PC_PATH_MAX") - 1  # it counts the 0 at the end
+    except (OSError, ValueError):
+        most_in_name, most_in_path = 255, 1023  # what the usual systems allow
+    name, whole = len(os.fsencode(path.name)), len(os.fsencode(path))
+    excess = max(
+        name + BESIDE - most_in_name if most_in_name > 0 else 0,
+        whole + max(BESIDE, 1 + inside) - most_in_path if most_in_path > 0 else 0,
+    )
+    if excess > 0:
+        size = f"{excess} bytes" if excess > 1 else "1 byte"
+        raise UsageError(
+            f"'{shortened(str(path), 60)}' is {size} too long for the names of all files that are "
+            f"going to be written: give a shorter {instead}--{option}"
+        )
+    require_writable(path.parent, option)
+
+
+def shortened(text: str, most: int) -> str:
+    """Return a text of at most so many characters, without what is in its middle."""
+    if len(text) <= most:
+        return text
+    end = (most - 1) // 2
+    return f"{text[: most - 1 - end]}…{text[len(text) - end :]}"
+
+
 def require_writable(folder: Path, option: str) -> None:
-    """Raise UsageError unless files can be made in ``folder``, which is made if it is missing."""
+    """Raise UsageError unless files can be created in ``folder``, which is created if missing."""
     probe = folder / f".{os.getpid()}.probe"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -82,7 +121,7 @@ def require_writable(folder: Path, option: str) -> None:
 
 @contextmanager
 def locked(path: Path, what: str) -> Iterator[None]:
-    """Hold the lock file ``path`` meanwhile; the lock of a process that dies is released.
+    """Hold the lock file ``path``; the lock of a process that dies is released.
 
     Raises:
         UsageError: another process holds it.
@@ -106,7 +145,7 @@ def locked(path: Path, what: str) -> Iterator[None]:
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)  # while it is held: who waits for it then makes a new one
+        path.unlink(missing_ok=True)  # while it is held, so that others create a new one
         lock.release()
 
 
@@ -124,15 +163,15 @@ def set_aside(path: Path) -> Path | None:
 def save_tensors(
     path: Path, kind: str, tensors: Mapping[str, Any], metadata: Mapping[str, Any]
 ) -> str:
-    """Write torch tensors and JSON-able metadata; equal contents make equal bytes.
+    """Write torch tensors and metadata for JSON; equal contents give equal bytes.
 
     Args:
-        path: the file; it replaces an existing one.
-        kind: of file, for a message.
-        tensors, metadata: what it holds.
+        path: the file; an existing one is replaced.
+        kind: of file, for messages.
+        tensors, metadata: the contents.
 
     Returns:
-        checksum: of all that it holds.
+        checksum: of the contents.
     """
     from safetensors.torch import save
 
@@ -145,7 +184,7 @@ def save_tensors(
 
 
 def load_tensors(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return (tensors, metadata) of a file that ``save_tensors`` wrote, also of an older version.
+    """Return (tensors, metadata) of a file written by ``save_tensors``, also of an older version.
 
     Raises:
         UsageError: there is no such file, it is of another kind, damaged, or of a newer version.
@@ -173,14 +212,14 @@ def load_tensors(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Any]]
         SafetensorError, OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError,
     ) as error:  # fmt: skip
         detail = (
-            str(error).splitlines()[0] if isinstance(error, SafetensorError) else "no such data"
+            str(error).splitlines()[0] if isinstance(error, SafetensorError) else "wrong contents"
         )
-        raise UsageError(f"'{path}' is no Simple DQN {kind}, or is damaged ({detail})") from None
+        raise UsageError(f"'{path}' is not a Simple DQN {kind}, or is damaged ({detail})") from None
     return tensors, metadata
 
 
 def _checksum(tensors: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
-    """Return the checksum of tensors on the CPU and of metadata, but for their own checksum."""
+    """Return the checksum of tensors on the CPU and of metadata, excluding the checksum entry."""
     rest = {name: value for name, value in metadata.items() if name != "checksum"}
     digest = hashlib.sha256(json.dumps(rest, sort_keys=True).encode())
     for name in sorted(tensors):

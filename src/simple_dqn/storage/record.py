@@ -1,7 +1,7 @@
-"""The record of a run, ``results/<name>.json``: what would repeat it.
+"""The record of a run, ``results/<name>.json``: all that is needed to repeat it.
 
-It holds the configuration, the command line and the versions in a list: an entry for the training
-and one for each time it was resumed.
+A list of entries with configuration, command line and versions: one for the training and one for
+each time it was resumed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def read_records(config: Config, game: str, seed: int | None) -> list[Any]:
     """Return the entries of the record so far; none if there is no such file.
 
     Raises:
-        UsageError: the file is damaged, or of another run than the one of ``game`` and ``seed``.
+        UsageError: the file is damaged, or belongs to another ``game`` or ``seed``.
     """
     path = record_path(config)
     try:
@@ -41,17 +41,17 @@ def read_records(config: Config, game: str, seed: int | None) -> list[Any]:
         raise UsageError(f"'{path}' is damaged: move it away to continue") from None
     if runs and (game, seed) not in runs:
         raise UsageError(
-            f"'{config.run.csv_file}' has the results of another run, says '{path}': "
+            f"'{config.run.csv_file}' has the results of another run according to '{path}': "
             f"give another --csv_file"
         )
     return records
 
 
 def read_record(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Return the entry of the training in a record, and those of when it was resumed.
+    """Return the entry of the training in a record, and the entries of its resumptions.
 
     Raises:
-        UsageError: there is no such file, or it is no record.
+        UsageError: there is no such file, or it is not a record.
     """
     if not path.is_file():
         raise UsageError(f"there is no file '{path}'")
@@ -62,14 +62,14 @@ def read_record(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
             typed(record["config"], dict)
         begins_with = typed(records[0]["command_line"], list)[1]
     except (ValueError, KeyError, TypeError, IndexError, RecursionError):
-        raise UsageError(f"'{path}' is no record of a run, or is damaged") from None
+        raise UsageError(f"'{path}' is not the record of a run, or is damaged") from None
     if begins_with != "train":
-        raise UsageError(f"'{path}' begins with {begins_with}: it does not say how the run began")
+        raise UsageError(f"'{path}' begins with {begins_with}: it does not say how the run started")
     return records[0], records[1:]
 
 
 def differences(record: dict[str, Any], rom: Path | None) -> list[tuple[str, Any, Any]]:
-    """Return (what, as it was, as it is) of all that may make another run of a record's."""
+    """Return (what, recorded, current) for every difference that can change the run's results."""
     here = circumstances(rom)
     flat = {**here.pop("versions"), **here}
     versions = record.get("versions")
@@ -78,7 +78,7 @@ def differences(record: dict[str, Any], rom: Path | None) -> list[tuple[str, Any
 
 
 def circumstances(rom: Path | None) -> dict[str, Any]:
-    """Return what a run depends on beside its options."""
+    """Return what a run depends on besides its options."""
     packages = ("simple-dqn", "torch", "numpy", "ale-py", "gymnasium", OPENCV[0])
     return dict(
         rom=hashlib.sha256(rom.read_bytes()).hexdigest() if rom else None,
@@ -102,7 +102,7 @@ def write_record(
 
 
 def _version(package: str) -> str | None:
-    """Return the installed version of a package; OpenCV has several that do the same."""
+    """Return the installed version of a package; OpenCV has several equivalent packages."""
     for name in OPENCV if package in OPENCV else (package,):
         with contextlib.suppress(PackageNotFoundError):
             return version(name)
@@ -110,7 +110,7 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """Return the commit of our own checkout; None for an installed package."""
+    """Return the commit of this checkout; None for an installed package."""
     root = Path(__file__).parents[3]
     if not (root / ".git").exists():
         return None

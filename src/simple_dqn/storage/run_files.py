@@ -1,4 +1,4 @@
-"""Where the files of a run are, what may be written there, and what exists already."""
+"""Where the files of a run are, which exist already, and whether they can be written."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from pathlib import Path
 
 from simple_dqn.errors import UsageError
 from simple_dqn.options.definitions import Config
-from simple_dqn.storage.files import require_writable, set_aside, write_atomically
-from simple_dqn.storage.snapshot import snapshot_path
+from simple_dqn.storage.checkpoint import LONGEST_NAME
+from simple_dqn.storage.files import require_place, set_aside, write_atomically
+from simple_dqn.storage.snapshot import load_snapshot, snapshot_path
 from simple_dqn.storage.statistics_file import read_csv
 
 logger = logging.getLogger(__name__)
 
 
 def file_name(game: str) -> str:
-    """Return how the files of a game are called."""
+    """Return the name of a game's files."""
     return game.replace("/", "-").replace(":", "-")
 
 
@@ -27,30 +28,34 @@ def require_places(config: Config) -> None:
     if not os.path.basename(config.run.save_weights_prefix):
         raise UsageError(
             f"--save_weights_prefix '{config.run.save_weights_prefix}' is a folder: "
-            f"add how the snapshots' names begin"
+            f"add a prefix for the snapshots' names"
         )
     csv_file = Path(config.run.csv_file)
+    last = snapshot_path(config.run.save_weights_prefix, max(config.run.epochs, 10**6))
+    folder = checkpoint_path(config)
+    require_place(csv_file, "csv_file", instead="label or ")
+    require_place(record_path(config), "csv_file", instead="label or ")
+    require_place(last, "save_weights_prefix", instead="label or ")
+    require_place(folder, "save_weights_prefix", inside=LONGEST_NAME, instead="label or ")
     if csv_file.exists() and not csv_file.is_file():
-        what = "a folder: add a file's name" if csv_file.is_dir() else "no file"
+        what = "a folder: add a file's name" if csv_file.is_dir() else "not a file"
         raise UsageError(f"--csv_file '{csv_file}' is {what}")
-    require_writable(Path(config.run.csv_file).parent, "csv_file")
-    require_writable(Path(config.run.save_weights_prefix).parent, "save_weights_prefix")
 
 
 def csv_of(save_weights_prefix: str) -> str:
-    """Return the CSV file that goes with a name of snapshots, if none was given."""
+    """Return the default CSV file for a prefix of snapshots."""
     return f"results/{Path(save_weights_prefix).name}.csv"
 
 
 def last_snapshot(save_weights_prefix: str) -> Path | None:
-    """Return the snapshot of this name of the last epoch; None if there is none."""
+    """Return the snapshot of the last epoch with this prefix; None if there is none."""
     files = snapshot_files(save_weights_prefix)
     epochs = [epoch for path, epoch in files.items() if path.suffix == ".safetensors"]
     return snapshot_path(save_weights_prefix, max(epochs)) if epochs else None
 
 
 def snapshot_files(save_weights_prefix: str) -> dict[Path, int]:
-    """Return the snapshots and training states of this name that exist: {path: epoch}."""
+    """Return the existing snapshots and training states with this prefix: {path: epoch}."""
     prefix = Path(save_weights_prefix)
     pattern = re.compile(re.escape(prefix.name) + r"_(\d+)\.(safetensors|resume)")
     try:
@@ -69,15 +74,15 @@ def require_new(config: Config) -> None:
     there = [path for path in (*files, checkpoint_path(config)) if path.exists()]
     if there and not config.run.overwrite:
         kept = checkpoint_path(config).exists() or snapshots
-        go_on = "go on with resume.sh, " if kept else ""
+        resume = "resume it with resume.sh, " if kept else ""
         raise UsageError(
-            f"'{there[0]}' exists: give this run another label, {go_on}"
+            f"'{there[0]}' exists: give this run another label, {resume}"
             f"or replace the earlier run with --overwrite"
         )
 
 
 def remove_leftovers(config: Config) -> None:
-    """Remove what a run of this name left half-written when it was killed; it must be alone."""
+    """Remove partial files of a killed run of this name; the caller must hold its locks."""
     prefix, csv_file = Path(config.run.save_weights_prefix), Path(config.run.csv_file)
     snapshots = re.escape(prefix.name) + r"_(\d+|best)\.(safetensors|resume)"
     tables = "|".join(re.escape(path.name) for path in (csv_file, record_path(config)))
@@ -88,21 +93,38 @@ def remove_leftovers(config: Config) -> None:
 
 
 def set_later_aside(config: Config) -> None:
-    """Rename the snapshots of later epochs than we go on from, so that none is overwritten."""
+    """Rename the snapshots of later epochs than the start, so that none is overwritten.
+
+    If the best one is among them, the best of those that stay takes its name.
+    """
     for path, epoch in snapshot_files(config.run.save_weights_prefix).items():
         if epoch > config.run.start_epoch:
             logger.warning("%s is now %s", path, set_aside(path))
+    best = best_path(config)
+    if best.exists():
+        try:
+            epoch = load_snapshot(best).epoch
+        except UsageError:  # it is damaged: the next test makes a new one
+            return
+        if epoch > config.run.start_epoch:
+            logger.warning("%s is now %s", best, set_aside(best))
+            keep_best(config)
 
 
 def keep_best(config: Config) -> None:
-    """Let PREFIX_best.safetensors be the snapshot of the epoch with the highest test score so far.
+    """Make PREFIX_best.safetensors the snapshot of the epoch with the highest test score so far.
 
-    Of equal scores the latest epoch's, which has learnt longest. What went before comes from the
-    CSV file, so a resumed run goes on as if uninterrupted.
+    Ties go to the latest epoch, which has learnt longest. Earlier scores come from the CSV file, so
+    that a resumed run continues as if uninterrupted.
     """
+    try:
+        rows = read_csv(Path(config.run.csv_file))
+    except UsageError as error:  # a changed file does not end a run
+        logger.warning("no best snapshot: %s", error)
+        return
     scores = {
         int(row["epoch"]): float(row["average_reward"])
-        for row in read_csv(Path(config.run.csv_file))
+        for row in rows
         if row["phase"] == "test" and float(row["average_reward"]) > -math.inf  # not nan
     }
     if not scores:
@@ -128,5 +150,5 @@ def checkpoint_path(config: Config) -> Path:
 
 
 def record_path(config: Config) -> Path:
-    """Return the file beside the results that tells what would repeat the run."""
+    """Return the file beside the results with all that is needed to repeat the run."""
     return Path(config.run.csv_file.removesuffix(".csv") + ".json")

@@ -1,4 +1,4 @@
-"""The state of a whole run: what a checkpoint stores of it, and how its objects are restored."""
+"""The state of a whole run: what a checkpoint stores, and how the objects are restored."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 def run_state(
     config: Config, game: str, agent: Agent, statistics: Statistics, callback: Callback | None
 ) -> dict[str, Any]:
-    """Return the state of all that a run consists of, without the replay memory's slots.
+    """Return the state of all objects of a run, without the replay memory's slots.
 
     Args:
         config, game, agent, statistics: of the run.
@@ -58,18 +58,18 @@ def run_state(
 
 
 class SavedRun(NamedTuple):
-    """What a checkpoint says of its run before the objects are built."""
+    """What a checkpoint says about its run before the objects are built."""
 
     path: Path
     game: str  # ALE's name of the game or a Gymnasium id
-    config: dict[str, Any]  # all options but places, of those the ones that checkpoints keep
-    asked_for: dict[str, str]  # places to be given again, see ASKED_AGAIN
+    config: dict[str, Any]  # all options except places that checkpoints do not store
+    asked_for: dict[str, str]  # places that must be given again, see ASKED_AGAIN
     start_epoch: int
     epoch: int  # the current one
     phase: str
     refill: bool  # whether the random phase refills the memory of a run resumed from a snapshot
     finished: bool  # whether nothing is left to do
-    state: dict[str, Any]  # all of it
+    state: dict[str, Any]  # the complete state
 
     @property
     def snapshot_epoch(self) -> int:
@@ -130,7 +130,7 @@ def load_run_state(
             learnt["training_state"], own["training_state"]
         )
         network.load_state_dict(learnt)
-        games = {"environments": None, "states": [b.states for _, b in agent.all_games]}
+        games = {"environments": None, "states": [b.states for _, b in agent.all_lanes]}
         acted = conform(state["agent"], agent.state_dict() | games, "agent")
         agent.load_state_dict(acted)
         _load_games_state(agent, acted)
@@ -140,7 +140,7 @@ def load_run_state(
         drawn = state.get("cuda_generator")  # not in older ones
         if network.device.type == "cuda" and drawn is not None:
             torch.cuda.set_rng_state(drawn, network.device)
-    except UsageError:  # says already what is wrong, such as which file is damaged
+    except UsageError:  # already says what is wrong, such as which file is damaged
         raise
     except MISFITS as error:
         raise UsageError(
@@ -151,17 +151,17 @@ def load_run_state(
 
 
 def _games_state(agent: Agent) -> dict[str, Any]:
-    """Return the games as they stand, None where an environment cannot say, and their states."""
+    """Return the states of the environments, None if unsupported, and of their buffers."""
     return dict(
-        environments=[environment.state_dict() for environment, _ in agent.all_games],
-        states=[buffer.states.copy() for _, buffer in agent.all_games],
+        environments=[environment.state_dict() for environment, _ in agent.all_lanes],
+        states=[buffer.states.copy() for _, buffer in agent.all_lanes],
     )
 
 
 def _load_games_state(agent: Agent, state: dict[str, Any]) -> None:
-    """Restore what ``_games_state`` returned; where that cannot be, the phase has new games."""
+    """Restore what ``_games_state`` returned; if that fails, the phase starts new games."""
     for (environment, buffer), games, states in zip(
-        agent.all_games, state["environments"], state["states"], strict=True
+        agent.all_lanes, state["environments"], state["states"], strict=True
     ):
         buffer.states[...] = states
         is_current = environment is agent.environment
@@ -169,10 +169,10 @@ def _load_games_state(agent: Agent, state: dict[str, Any]) -> None:
             if games is not None:
                 environment.load_state_dict(games)
             elif is_current:
-                raise NotRepeatableError("the environment does not report its state")
+                raise NotRepeatableError("the environment does not return its state")
         except NotRepeatableError as error:
             logger.warning("%s: new games begin instead of the interrupted ones", error)
             if is_current:
                 agent.phase.new_games = True
     if agent.phase.new_games and agent.phase == "test":
-        agent.phase = Phase()  # the test is done again, so that its scores are of whole games
+        agent.phase = Phase()  # repeat the test, so that its scores are of whole games

@@ -1,8 +1,8 @@
-"""Packing: slots of a replay memory as the tensors of a safe file.
+"""Packing slots of a replay memory into tensors for a file, with compressed screens.
 
-Actions, rewards, terminals and starts stay as they are, and the screens are compressed: each as its
-difference to the one before, byte by byte, then all by zlib. Atari's screens hardly change: 7 kB
-become 60 bytes in Breakout, 360 in Freeway.
+Each screen is stored as its bytewise XOR with the previous one, and all of them are compressed with
+zlib. Atari screens hardly change: 7 kB become 60 bytes in Breakout, 360 in Freeway. Actions,
+rewards, terminals and starts are stored as they are.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from simple_dqn.options.resources import available_memory
 from simple_dqn.replay_memory import Experience
 
-CHUNK = 1000  # slots that are compressed at once
-PIECE = 1 << 10  # bytes to decompress at once, so few that what comes out stays in the cache
-MOST_ZLIB = 1040  # zlib shrinks nothing more than this many times
+CHUNK = 1000  # slots compressed at once
+PIECE = 1 << 10  # bytes decompressed at once, few enough for the output to stay in the cache
+MOST_ZLIB = 1040  # upper bound of zlib's compression ratio
 
 
 def pack(experience: Experience) -> dict[str, torch.Tensor]:
@@ -35,25 +35,25 @@ def unpack(
     shape: tuple[int, ...],
     dtype: np.dtype[Any],
     num_actions: int,
-    room: NDArray[Any] | None = None,
+    out: NDArray[Any] | None = None,
 ) -> Experience:
-    """Return what ``pack`` took.
+    """Return the slots that were passed to ``pack``.
 
     Args:
-        tensors: of a file, from wherever.
+        tensors: of a file; they are not trusted.
         shape, dtype: of a screen.
-        num_actions: in the game.
-        room: screens that nobody needs any more, of the same type, to be overwritten: memory that
-            is new to the process costs more than to decompress into it.
+        num_actions: of the game.
+        out: an array of screens to overwrite if it is large enough; allocating new memory takes
+            longer than decompressing.
 
     Raises:
-        KeyError, TypeError, ValueError: it is no experience of such screens and actions.
+        KeyError, TypeError, ValueError: the tensors are not slots of such screens and actions.
     """
     n = len(tensors["starts"])
     if not n:
-        raise ValueError("nothing in it")
+        raise ValueError("no slots")
     try:
-        screens = decompress(tensors["screens"].numpy(), (n, *shape), dtype, room)
+        screens = decompress(tensors["screens"].numpy(), (n, *shape), dtype, out)
     except zlib.error as error:
         raise ValueError(error) from None
     arrays = {name: tensors[name].numpy() for name in Experience._fields[1:]}
@@ -85,9 +85,9 @@ def decompress(
     data: NDArray[np.uint8],
     shape: tuple[int, ...],
     dtype: np.dtype[Any],
-    room: NDArray[Any] | None = None,
+    out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
-    """Return the screens that ``compress`` took, [n, *shape]; in ``room`` if they fit there.
+    """Return the screens passed to ``compress``, [n, *shape]; in ``out`` if they fit.
 
     Raises:
         ValueError, zlib.error: the data are not of this shape, or damaged.
@@ -96,22 +96,22 @@ def decompress(
     if data.dtype != np.uint8 or size > MOST_ZLIB * (data.size + 64):
         raise ValueError("screens of another size")
     if size > available_memory():
-        raise ValueError(f"its screens take {size / 1e9:.1f} GB, more than is free")
-    if room is not None and len(room) >= shape[0] and room.shape[1:] == shape[1:]:
-        screens = room[: shape[0]]
+        raise ValueError(f"its screens take {size / 1e9:.1f} GB, more than is available")
+    if out is not None and len(out) >= shape[0] and out.shape[1:] == shape[1:]:
+        screens = out[: shape[0]]
     else:
         screens = np.empty(shape, dtype)
     rows = _as_bytes(screens)
     plain = rows.reshape(-1)
     stream, rest = zlib.decompressobj(), memoryview(data.tobytes())
-    end = ready = 0  # bytes decompressed, rows that are whole again
+    end = ready = 0  # bytes decompressed, rows restored
     while len(rest) and not stream.eof and end <= size:
         piece = np.frombuffer(stream.decompress(rest[:PIECE]), np.uint8)
         rest = rest[PIECE:]
         begin, end = end, end + len(piece)
         plain[begin:end] = piece[: size - begin]
         whole = min(end, size) // rows.shape[1]
-        for row in range(max(ready, 1), whole):  # numpy's ``accumulate`` takes 8 times as long
+        for row in range(max(ready, 1), whole):  # 8 times as fast as numpy's ``accumulate``
             np.bitwise_xor(rows[row], rows[row - 1], out=rows[row])
         ready = whole
     if len(rest) or not stream.eof or stream.unused_data or end != size:

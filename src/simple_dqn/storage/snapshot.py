@@ -1,14 +1,15 @@
-"""Snapshots: the weights of an epoch and what they were trained on, in one safe file.
+"""Snapshots: the weights of an epoch and how they were trained, in one safetensors file.
 
 ``<prefix>_<epoch>.safetensors`` is all that testing, playing and sharing need: weights, game,
-actions and configuration. ``<prefix>_<epoch>.resume`` beside it is what training goes on from: the
-target network and the optimiser, twice to three times as large. A snapshot without its .resume
-still tests and plays.
+actions and configuration. ``<prefix>_<epoch>.resume`` beside it is needed to continue training: the
+target network and the optimiser state, two to three times as large. A snapshot without its .resume
+can still be tested and played.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -21,7 +22,7 @@ SNAPSHOT, TRAINING_STATE = "snapshot", "training state"
 
 
 class Saved(Protocol):
-    """What is known of a snapshot or checkpoint before its game is found."""
+    """What a snapshot and a checkpoint have in common: path, game and options."""
 
     @property
     def path(self) -> Path: ...  # noqa: D102
@@ -32,7 +33,7 @@ class Saved(Protocol):
 
 
 class Snapshot(NamedTuple):
-    """A snapshot as it is read."""
+    """The contents of a snapshot file."""
 
     path: Path
     weights: dict[str, Any]  # name -> torch tensor
@@ -43,7 +44,7 @@ class Snapshot(NamedTuple):
     epoch: int
     total_train_steps: int
     weight_updates: int
-    config: dict[str, Any]  # all options but ``config.PLACES``
+    config: dict[str, Any]  # all options except ``definitions.PLACES``
 
     @property
     def prefix(self) -> str:
@@ -79,26 +80,23 @@ def save_snapshot(
 ) -> Path:
     """Write the snapshot of an epoch and its training state; return the snapshot's path.
 
-    Nothing in it depends on the clock or on where files lie, so that equal runs make equal files.
+    Nothing in it depends on the clock or on paths, so that equal runs write equal files.
     """
     path = snapshot_path(prefix, epoch)
-    # The training state first: whoever finds the snapshot then finds both.
-    save_tensors(resume_path(path), TRAINING_STATE, training_state, dict(weights=_digest(weights)))
-    save_tensors(
-        path,
-        SNAPSHOT,
-        weights,
-        dict(
-            game=game,
-            action_meanings=action_meanings,
-            observation_shape=observation_shape,
-            observation_dtype=observation_dtype,
-            config=without_places(config.to_dict()),
-            epoch=epoch,
-            total_train_steps=total_train_steps,
-            weight_updates=weight_updates,
-        ),
+    metadata = dict(
+        game=game,
+        action_meanings=action_meanings,
+        observation_shape=observation_shape,
+        observation_dtype=observation_dtype,
+        config=without_places(config.to_dict()),
+        epoch=epoch,
+        total_train_steps=total_train_steps,
+        weight_updates=weight_updates,
     )
+    _parse(path, weights, metadata)  # nothing is written that could not be read
+    # The training state first: where there is a snapshot, there are both.
+    save_tensors(resume_path(path), TRAINING_STATE, training_state, dict(weights=_digest(weights)))
+    save_tensors(path, SNAPSHOT, weights, metadata)
     return path
 
 
@@ -106,9 +104,17 @@ def load_snapshot(path: Path) -> Snapshot:
     """Read a snapshot.
 
     Raises:
-        UsageError: the file is missing, damaged or no snapshot.
+        UsageError: the file is missing, damaged or not a snapshot.
     """
-    weights, meta = load_tensors(path, SNAPSHOT)
+    return _parse(path, *load_tensors(path, SNAPSHOT))
+
+
+def _parse(path: Path, weights: dict[str, Any], meta: Mapping[str, Any]) -> Snapshot:
+    """Return the snapshot of these weights and metadata.
+
+    Raises:
+        UsageError: they are not those of a snapshot.
+    """
     try:
         snapshot = Snapshot(
             path=path,
@@ -123,7 +129,8 @@ def load_snapshot(path: Path) -> Snapshot:
             config=without_places(typed(meta["config"], dict)),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"'{path}' is no Simple DQN snapshot, or is damaged ({error})") from None
+        reason = f"is not a Simple DQN snapshot, or is damaged ({error})"
+        raise UsageError(f"'{path}' {reason}") from None
     return snapshot
 
 
@@ -149,7 +156,7 @@ def fitting_weights(weights: dict[str, Any], own: dict[str, Any]) -> dict[str, A
     """Return ``weights``, which must have the names, shapes and types of a network's ``own``.
 
     Raises:
-        UsageError: they have not.
+        UsageError: they do not have them.
     """
     try:
         fitting: dict[str, Any] = conform(weights, own, "weights")
@@ -161,7 +168,7 @@ def fitting_weights(weights: dict[str, Any], own: dict[str, Any]) -> dict[str, A
 
 
 def fitting_training_state(state: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """Return of a training state the parts that ``own`` has, too: target network, optimiser.
+    """Return the parts of a training state that ``own`` also has: target network, optimiser.
 
     Raises:
         UsageError: a part has other names, shapes or types.
@@ -173,7 +180,7 @@ def fitting_training_state(state: dict[str, Any], own: dict[str, Any]) -> dict[s
     ):
         theirs, ours = _under(prefix, state), _under(prefix, own)
         if prefix == "target." and not ours:
-            continue  # the run has no target network any more
+            continue  # the run no longer has a target network
         try:
             fitting |= conform(theirs, ours) if theirs else {}
         except (TypeError, ValueError):
@@ -186,7 +193,7 @@ def _under(prefix: str, tensors: dict[str, Any]) -> dict[str, Any]:
 
 
 def _digest(weights: dict[str, Any]) -> str:
-    """Return a checksum of the weights, which a training state belongs to."""
+    """Return the checksum that ties a training state to its weights."""
     digest = hashlib.sha256()
     for name in sorted(weights):
         digest.update(name.encode())

@@ -1,9 +1,9 @@
-"""Object states: what a checkpoint keeps of an object, and the check that makes one safe to load.
+"""Object states: what a checkpoint stores of an object, and the check before it is loaded.
 
-``state_dict()`` returns a dict whose leaves are numpy arrays, torch tensors, numbers, texts, truth
-values, None, and lists of these. ``load_state_dict(state)`` restores it, in an object that was made
-with the same options. A file may come from anybody, so ``conform`` comes between the two: it
-compares a loaded state with the object's own fresh one.
+``state_dict()`` returns a dict whose leaves are numpy arrays, torch tensors, numbers, strings,
+booleans, None, and lists of these. ``load_state_dict(state)`` restores it in an object made with
+the same options. A file may come from anyone, so ``conform`` first compares the loaded state with
+the object's current one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from simple_dqn.errors import UsageError
 
-# What loading a damaged state may raise; it leaves the object in an undefined state.
+# What loading a damaged state can raise; the object is undefined afterwards.
 MISFITS = (
     UsageError, KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError,
     RuntimeError,
@@ -29,13 +29,13 @@ T = TypeVar("T")
 def conform(theirs: Any, own: Any, name: str = "state") -> Any:
     """Return the loaded tree ``theirs``, checked against ``own``: same names, types and shapes.
 
-    Numbers must be finite, and whole ones counts, from 0. An array without elements in ``own``
-    stands for one of any length, also for a list of such numbers, and an empty list for any list.
-    Where ``own`` is None, anything may come; the object checks it. A generator's state is checked
-    by numpy when it is set.
+    Numbers must be finite, and integers must be counts, from 0. An empty array in ``own`` accepts
+    any length, also a list of such numbers; an empty list accepts any list. Where ``own`` is None,
+    anything is accepted and the object checks it. The state of a random generator is checked by
+    numpy when it is set.
 
     Raises:
-        TypeError, ValueError: it does not fit; the message says where.
+        TypeError, ValueError: the state does not fit; the message says where.
     """
     if own is None or (isinstance(own, dict) and "bit_generator" in own):
         return theirs
@@ -45,14 +45,14 @@ def conform(theirs: Any, own: Any, name: str = "state") -> Any:
                 [conform(x, own.dtype.type(0).item(), name) for x in theirs], own.dtype
             )
         if not isinstance(theirs, np.ndarray) or theirs.dtype != own.dtype:
-            raise TypeError(f"{name}: no array of {own.dtype}")
+            raise TypeError(f"{name}: not an array of {own.dtype}")
         start = 0 if own.size else 1
         if theirs.ndim != own.ndim or theirs.shape[start:] != own.shape[start:]:
             raise ValueError(f"{name}: shape {theirs.shape}, not {own.shape}")
         if theirs.dtype.kind == "f" and not np.isfinite(theirs).all():
             raise ValueError(f"{name}: not finite")
         if theirs.dtype.kind == "i" and theirs.size and theirs.min() < 0:
-            raise ValueError(f"{name}: below 0")
+            raise ValueError(f"{name}: negative")
         return theirs
     typed(theirs, type(own), name)
     if isinstance(own, dict):
@@ -79,10 +79,10 @@ def typed(value: Any, kind: type[T], name: str = "value") -> T:
         TypeError, ValueError: it is not.
     """
     if type(value) is not kind:
-        raise TypeError(f"{name}: {value!r:.40} is no {kind.__name__}")
+        raise TypeError(f"{name}: {value!r:.40} is not of type {kind.__name__}")
     checked: Any = value
     if isinstance(checked, float) and not math.isfinite(checked):
         raise ValueError(f"{name}: not finite")
     if type(checked) is int and not 0 <= checked < LARGEST_COUNT:
-        raise ValueError(f"{name}: {checked!s:.40} is no count")
+        raise ValueError(f"{name}: {checked!s:.40} is not a count")
     return value

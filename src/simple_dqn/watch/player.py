@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from simple_dqn.agent import Agent
 from simple_dqn.callback import Callback
 from simple_dqn.environment import Environment, Step
+from simple_dqn.options.option import short_text
 from simple_dqn.watch.interface import QUIT, Display
 from simple_dqn.watch.joystick import choose, keys_of, turned_arrows
 from simple_dqn.watch.scene import QMeter, QValues, Scene
@@ -87,7 +88,7 @@ class Player(Callback):
         self.players: set[str] = set()
         self.score, self.over = 0.0, False
 
-        for environment, _ in agent.all_games:
+        for environment, _ in agent.all_lanes:
             environment.on_frame += (self.on_frame,)
         games = agent.environment
         self._meanings = games.action_meanings
@@ -267,7 +268,7 @@ class Player(Callback):
         if self.agent.phase == "play":
             raise Quit
         self.close()
-        for environment, _ in self.agent.all_games:
+        for environment, _ in self.agent.all_lanes:
             environment.on_frame = tuple(f for f in environment.on_frame if f != self.on_frame)
         logger.info("the display is closed; the %s phase continues", self.agent.phase)
 
@@ -328,7 +329,7 @@ class Player(Callback):
         speed = SPEEDS[self._speed]
         times = f"{speed:g}x" if speed >= 1 else f"1/{1 / speed:g}x"
         shown = "full speed" if speed > 16 else times
-        pieces = [who, f"score {self.score:g}"]
+        pieces = [who, f"score {short_text(self.score)}"]
         pieces += [f"lives {lives[0]}"] if len(lives) and lives[0] else []
         rate, unit = self._rate(), "frames" if agent.environment.is_console else "pictures"
         rate_said = f", {rate:.{0 if rate >= 9.5 else 1}f} {unit}/s" if rate else ""
