@@ -32,6 +32,7 @@ class Games(Environment):
 
     def __init__(self, length=5):
         self.num_envs, self.length = 1, length
+        self.frame_skip, self.is_console = FRAMES_PER_STEP, True
         self.action_meanings = ["NOOP", "FIRE", "RIGHT", "LEFT"]
         self.observation_shape, self.observation_dtype = (2, 2), np.dtype(np.uint8)
         self.actions, self.frames, self.steps, self.restarts = [], 0, 0, 0
@@ -93,7 +94,8 @@ class Script(Display):
         return self.held
 
     def draw(self, scene):
-        self.scenes.append(scene)
+        state = scene.state
+        self.scenes.append(scene._replace(state=None if state is None else state.copy()))
         self.times.append(self.clock.now)
         self.clock.now += self.drawing
 
@@ -104,18 +106,21 @@ class Script(Display):
 class Play:
     """An agent with a player, a script of keys and a clock."""
 
-    def __init__(self, monkeypatch, keys=(), length=5, has_network=True, speaker=None, drawing=0.0):
+    def __init__(
+        self, monkeypatch, keys=(), length=5, has_network=True, speaker=None, drawing=0.0, game="",
+        game_class=Games,
+    ):  # fmt: skip
         self.clock = Clock()
         monkeypatch.setattr(module.time, "perf_counter", lambda: self.clock.now)
         monkeypatch.setattr(module.time, "sleep", self.clock.sleep)
-        self.environment = Games(length)
+        self.environment = game_class(length)
         self.display = Script(self.clock, self.environment, keys, drawing)
         self.agent = Agent(
             self.environment, None, Network(), StateBuffer(1, 4, (2, 2), np.uint8),
             exploration_rate_test=0, train_frequency=4, train_repeat=1, batch_size=32,
             target_steps=0, rng=np.random.default_rng(0),
         )  # fmt: skip
-        self.player = Player(self.agent, self.display, speaker, has_network)
+        self.player = Player(self.agent, self.display, speaker, has_network, game)
         self.agent.callbacks.append(self.player)
 
     def status(self, index=-1) -> str:
@@ -207,9 +212,109 @@ def test_v_shows_the_state_and_h_the_keys(monkeypatch):
     play.agent.play(1)
     states = [scene.state for scene in play.display.scenes if scene.state is not None]
     assert states[0].shape == (4, 2, 2)
+    without_sound = {key: what for key, what in KEYS.items() if key not in "[]"}
     helps = [scene.help for scene in play.display.scenes]
-    assert dict(helps[4]) == KEYS
+    assert dict(helps[4]) == {"left, right": "joystick", "space": "fire", **without_sound}
     assert helps[-1] == ()
+
+
+def test_the_arrows_of_the_game_that_is_played_count(monkeypatch):
+    play = Play(monkeypatch, {1: {"UP"}, 6: {"DOWN"}, 10: set()}, has_network=False, game="pong")
+    play.agent.play(1)
+    assert play.environment.actions[:3] == [2, 2, 3]  # RIGHT, and then LEFT
+    other = Play(monkeypatch, {1: {"UP"}}, has_network=False, game="breakout")
+    other.agent.play(1)
+    assert other.environment.actions == [0] * 5
+
+
+def test_the_help_has_only_keys_that_do_something(monkeypatch):
+    """No sound, no network and no digits here."""
+    play = Play(monkeypatch, {1: "h"}, has_network=False, game="pong")
+    play.agent.play(1)
+    shown = dict(next(scene.help for scene in play.display.scenes if scene.help))
+    assert shown["arrows"] == "joystick; up is RIGHT, down is LEFT"
+    assert set(shown) == {"arrows", "space", "a", "s", "p", "n", "v", "r", "h", "Esc"}
+    play = Play(monkeypatch, {1: "h"}, speaker=Mute())
+    play.agent.play(1)
+    shown = dict(next(scene.help for scene in play.display.scenes if scene.help))
+    assert set(KEYS) < set(shown)
+
+
+class Slow(Games):
+    """Four steps a second, each one picture."""
+
+    def __init__(self, length=5):
+        super().__init__(length)
+        self.frame_skip, self.is_console, self.frames_per_second = 1, False, 4
+
+    def act(self, actions):
+        self.actions.append(int(actions[0]))
+        self.steps += 1
+        self.frame()
+        over = np.array([self.steps == self.length])
+        observations = np.full((1, 2, 2), self.steps, np.uint8)
+        return Step(observations, np.ones(1, np.float32), over, np.array([False]), over)
+
+
+def test_where_a_step_is_one_picture_each_is_shown_at_the_games_rate(monkeypatch):
+    play = Play(monkeypatch, {}, length=8, game_class=Slow)
+    play.player.on_phase_end = lambda agent: None
+    before = play.clock.now
+    play.agent.play(1)
+    shown = [int(scene.screen[0, 0, 0]) for scene in play.display.scenes]
+    assert shown == list(range(1, 10))  # the first one, and one for each step
+    times = play.display.times
+    assert np.diff(times[1:]) == pytest.approx([0.25] * 7, abs=0.02)
+    assert play.clock.now - before == pytest.approx(8 * 0.25, abs=0.3)
+    assert "4.0 pictures/s" in play.status()
+
+
+class Unsaid(Games):
+    """Four pictures a step, of which it says nothing."""
+
+    def __init__(self, length=5):
+        super().__init__(length)
+        self.frame_skip = 1
+
+
+def test_a_game_that_does_not_say_its_pictures_a_step_is_shown_whole(monkeypatch):
+    play = Play(monkeypatch, {}, length=5, game_class=Unsaid)
+    play.player.on_phase_end = lambda agent: None
+    before = play.clock.now
+    play.agent.play(1)
+    assert play.clock.now - before == pytest.approx(21 / 60, abs=0.04)
+    assert len(play.display.scenes) == pytest.approx(21, abs=1)
+
+
+def test_q_values_and_state_belong_to_the_picture_they_are_shown_with(monkeypatch):
+    play = Play(monkeypatch, {1: ["q", "v"]}, length=8, game_class=Slow)
+    play.agent.network.predict = lambda states: states[:, -1, 0, :1] + np.array([[0, 0, 9, 0]])
+    play.agent.play(1)
+    checked = set()
+    for scene in play.display.scenes:
+        step = int(scene.screen[0, 0, 0]) - 1  # the first picture is that of step 0
+        if scene.q_values and step < 8:  # after the end there is nothing to decide
+            assert scene.q_values.values[0] == scene.state[-1, 0, 0] == step
+            checked.add(step)
+    assert checked == set(range(8))
+
+
+def test_a_key_is_answered_before_the_next_picture_of_a_slow_game(monkeypatch):
+    play = Play(monkeypatch, {2: ["a", "a", "a", "a"]}, length=3, game_class=Slow)
+    keys = play.display.keys
+    asked = []
+
+    def later():
+        if play.clock.now > 53 and not asked:
+            asked.append(play.clock.now)
+            return ["h"]
+        return keys()
+
+    monkeypatch.setattr(play.display, "keys", later)
+    play.agent.play(1)
+    shown = [bool(scene.help) for scene in play.display.scenes]
+    answered = play.display.times[shown.index(True)]
+    assert answered - asked[0] < 0.1  # at 1/16 of the speed a picture lasts 4 seconds
 
 
 def test_r_restarts_the_game_and_the_score(monkeypatch):

@@ -12,7 +12,10 @@ import pytest
 av = pytest.importorskip("av")
 Image = pytest.importorskip("PIL.Image")
 
-from simple_dqn.watch.recorder import SOUND_RATE, Film, Gif, Pictures, Sound, Video, unfinished  # noqa: E402
+from simple_dqn.watch.film import Film  # noqa: E402
+from simple_dqn.watch.gif import Gif  # noqa: E402
+from simple_dqn.watch.recorder import SOUND_RATE, Pictures, Sound, Video, unfinished  # noqa: E402
+from simple_dqn.watch.scene import QMeter  # noqa: E402
 from tests.test_environment import make  # noqa: E402
 
 
@@ -85,7 +88,7 @@ def test_silent_game_makes_a_silent_video(tmp_path):
         assert [s.type for s in container.streams] == ["video"]
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
         assert container.streams[0].average_rate == 30
-    assert [frame.shape for frame in frames] == [(40, 60, 3)] * 10
+    assert [frame.shape for frame in frames] == [(42, 62, 3)] * 10  # even, and nothing is cut off
     assert [int(frame.mean()) for frame in frames] == pytest.approx(range(0, 200, 20), abs=3)
 
 
@@ -94,7 +97,6 @@ def test_film_scales_the_screen_by_whole_numbers(game):
     assert (Film(4, 7 / 4, None)(screen) == screen.repeat(4, 0).repeat(7, 1)).all()
     assert Film(1, 7 / 4, None)(screen).shape == (210, 320, 3)
     assert Film(0, 7 / 4, None)(screen).shape == (840, 1120, 3)
-    assert Film(0, 1, None)(np.zeros((1200, 10, 3), np.uint8)).shape == (1200, 10, 3)
 
     class Agent:
         class network:
@@ -103,18 +105,18 @@ def test_film_scales_the_screen_by_whole_numbers(game):
         class buffer:
             states = np.zeros((1, 4, 84, 84), np.uint8)
 
-    film = Film(4, 7 / 4, ["NOOP", "FIRE", "RIGHT", "LEFT"])
+    film = Film(4, 7 / 4, QMeter(["NOOP", "FIRE", "RIGHT", "LEFT"]))
     before = film(screen)
     assert (before[:, :1120] == screen.repeat(4, 0).repeat(7, 1)).all()
     film.on_act(Agent(), np.array([3]))
     after = film(screen)
-    assert after.shape == before.shape == (840, 1400, 3)
+    assert after.shape == before.shape == (840, 1120 + 373, 3)
     assert (after[:, :1120] == before[:, :1120]).all()
     assert (after[:, 1120:] != before[:, 1120:]).any()
 
 
 def test_gif_has_every_third_frame_and_no_flicker(game, tmp_path):
-    gif = Gif(tmp_path / "a.gif", 60, Film(2, 1, None))
+    gif = Gif(tmp_path / "a.gif", 60, True, Film(2, 1, None))
     for frame in game:
         gif(frame)
     gif.close()
@@ -134,7 +136,7 @@ def test_gif_has_every_third_frame_and_no_flicker(game, tmp_path):
 def test_recordings_of_at_most_one_frame_can_be_closed(game, tmp_path):
     """As after a game of one frame, or Ctrl-C before the first."""
     for frames in (game[:1], []):
-        gif = Gif(tmp_path / f"{len(frames)}.gif", 60, Film(2, 1, None))
+        gif = Gif(tmp_path / f"{len(frames)}.gif", 60, True, Film(2, 1, None))
         video = Video(tmp_path / f"{len(frames)}.mp4", 60, 60 * 512, Film(1, 1, None))
         for frame in frames:
             gif(frame)

@@ -165,7 +165,9 @@ class Terminal:
             os.execv(sys.executable, [sys.executable, "-c", program])
         fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self.columns = columns
-        self.answers = {b"\x1b[6n": b"\x1b[1;1R"} | ({b"\x1b[?u": b"\x1b[?0u"} if kitty else {})
+        self.answers = {b"\x1b[6n": b"\x1b[1;1R"}
+        if kitty:
+            self.answers |= {b"\x1b[?u": b"\x1b[?0u", b"\x1b[?1004$p": b"\x1b[?1004;2$y"}
         self.output = b""
 
     def read(self) -> bool:
@@ -268,6 +270,11 @@ def test_keys_are_held_until_their_reported_release():
     assert terminal.wait_for("FIRE")
     terminal.send(b"\x1b[32;1:3u")
     assert terminal.wait_for("")
+    terminal.send(b"\x1b[1;1:1D")  # pressed, and released in another window
+    assert terminal.wait_for("LEFT")
+    terminal.send(b"\x1b[O")
+    assert terminal.wait_for("")
+    terminal.send(b"\x1b[I")  # the focus is back
     terminal.send(b"\x1b[113;1:1;113u\x1b[113;1:2;113u\x1b[113;1:3u")  # q, repeated, released: once
     assert terminal.wait_for("<q>")
     terminal.send(b"\x1b[56;1:1;91u\x1b[56;1:3u")  # [ on a layout that has it on the 8 key
@@ -275,3 +282,4 @@ def test_keys_are_held_until_their_reported_release():
     terminal.send(b"\x1b[27;1:1u")  # Esc
     assert terminal.wait() == 0
     assert terminal.output.count(b"\x1b[<u") == 1
+    assert terminal.output.count(b"\x1b[?1004l") == 1

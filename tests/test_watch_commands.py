@@ -125,7 +125,7 @@ def test_record_saves_a_whole_game(in_trained, capsys):
 
 def test_interrupted_recording_leaves_no_video(in_trained, monkeypatch, capsys):
     pytest.importorskip("av")
-    from simple_dqn.watch.recorder import Film
+    from simple_dqn.watch.film import Film
 
     def interrupted(*_, **__):
         raise KeyboardInterrupt
@@ -206,7 +206,7 @@ def test_gymnasium_game_can_be_played_and_recorded(in_tmp, capsys, monkeypatch):
     with av.open("videos/CartPole-v1_1.mp4") as container:
         assert container.streams.video[0].average_rate == 50
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    assert f"{len(frames)} frames" in capsys.readouterr().out
+    assert f"{len(frames)} pictures" in capsys.readouterr().out
     assert frames[0].shape == (800, 1200, 3)
     assert main(["play", snapshot, "--display", "none"]) == 0
     refuse(capsys, ["visualize", snapshot], "no convolutional layer")

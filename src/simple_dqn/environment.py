@@ -43,6 +43,9 @@ class Environment(ABC):
         on_frame: called with the environment after each frame of the first game, including those
             within a frame skip; ``screen`` and ``sound`` then return that frame.
         frames_per_second: the game's speed in real time.
+        frame_skip: frames per step; 1 where each step is one picture.
+        is_console: whether frames are those of a console, which draws some objects only in every
+            other frame.
         sound_rate: audio samples per second; 0 for a silent game.
         pixel_aspect: width of a pixel over its height on the original display.
         lives: lives left in each lane; empty if the game has none.
@@ -56,6 +59,8 @@ class Environment(ABC):
     remembered: bool = True
     on_frame: tuple[Callable[[Environment], None], ...] = ()
     frames_per_second: float = 60
+    frame_skip: int = 1
+    is_console: bool = False
     sound_rate: int = 0
     pixel_aspect: float = 1
     lives: Sequence[int] = ()

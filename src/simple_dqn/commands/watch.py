@@ -25,9 +25,12 @@ from simple_dqn.storage.experience_file import save_experience
 from simple_dqn.storage.files import require_place
 from simple_dqn.storage.snapshot import Snapshot, load_snapshot
 from simple_dqn.watch.displays import open_display
+from simple_dqn.watch.film import GIF_ROOM, Delayed, Film
+from simple_dqn.watch.gif import Gif
 from simple_dqn.watch.interface import signals_unwind
 from simple_dqn.watch.player import NewGame, Player, Quit
-from simple_dqn.watch.recorder import Film, Gif, Video, unfinished
+from simple_dqn.watch.recorder import Video, unfinished
+from simple_dqn.watch.scene import QMeter
 from simple_dqn.watch.sound import open_speaker
 
 Given = dict[str, Any]  # the options that the user gave
@@ -97,7 +100,8 @@ def play_games(run: Run, snapshot: Snapshot | None, lines: list[str]) -> None:
     player = None
     if display is not None:
         rate = run.environment.sound_rate if config.watch.sound else 0
-        player = Player(run.agent, display, open_speaker(rate), has_network=bool(snapshot))
+        speaker = open_speaker(rate)
+        player = Player(run.agent, display, speaker, has_network=bool(snapshot), game=run.game)
         run.resources.callback(player.close)
         run.agent.callbacks[:] = [run.statistics, player]  # no live line, no log lines
         run.statistics.on_row = ()
@@ -131,7 +135,7 @@ def keep_experience(run: Run, lines: list[str]) -> None:
 
 
 def record(snapshot: Snapshot, given: Given) -> None:
-    """Record a whole game of a snapshot: every emulator frame, and the sound."""
+    """Record a whole game of a snapshot: every picture, and the sound."""
     config = snapshot_config(snapshot, given)
     target = Path(config.watch.video_file or f"videos/{snapshot.path.stem}.mp4")
     require_new_video(config, target)
@@ -139,23 +143,31 @@ def record(snapshot: Snapshot, given: Given) -> None:
     with snapshot_run(snapshot, config, chosen, with_tests=False, shown=True) as run:
         show_and_record(run)
         environment = run.environment
-        names = environment.action_meanings if config.watch.q_values else None
-        film = Film(config.watch.video_scale, environment.pixel_aspect, names)
-        run.agent.callbacks.append(film)
+        rate, aspect = environment.frames_per_second, environment.pixel_aspect
+        meter = QMeter(environment.action_meanings, rate / environment.frame_skip)
+        film = Film(config.watch.video_scale, aspect, meter if config.watch.q_values else None)
+        delayed = Delayed([])  # where a step is one picture
+        run.agent.callbacks += [film, delayed]
         announce(run)
-        rate = environment.frames_per_second
         with signals_unwind(), contextlib.ExitStack() as files:
             if config.watch.gif:  # closed after the video, which is more important to save
                 temporary = files.enter_context(unfinished(target.with_suffix(".gif")))
-                small = Film(2, environment.pixel_aspect, None)
-                gif = files.enter_context(contextlib.closing(Gif(temporary, rate, small)))
-                environment.on_frame += (gif,)
+                gif = Gif(
+                    temporary, rate, environment.is_console, Film(0, aspect, None, GIF_ROOM)
+                )  # fmt: skip
+                environment.on_frame += (files.enter_context(contextlib.closing(gif)),)
             temporary = files.enter_context(unfinished(target))
             video = Video(temporary, rate, environment.sound_rate, film)
-            environment.on_frame += (files.enter_context(contextlib.closing(video)),)
+            files.enter_context(contextlib.closing(video))
+            if config.watch.q_values and environment.frame_skip == 1:
+                delayed.recorders.append(video)
+                environment.on_frame += (delayed,)
+            else:
+                environment.on_frame += (video,)
             run.agent.play(1)
         score, seconds = run.statistics.row["average_reward"], video.frames / rate
-        print(f"{target}: {video.frames} frames, {seconds:.1f} s, score {short_text(score)}")
+        unit = "frames" if environment.is_console else "pictures"
+        print(f"{target}: {video.frames} {unit}, {seconds:.1f} s, score {short_text(score)}")
 
 
 def require_new_video(config: Config, target: Path) -> None:

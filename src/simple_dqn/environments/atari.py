@@ -67,6 +67,7 @@ class ALEEnvironment(Environment):
         UsageError: the game has no such mode or difficulty.
     """
 
+    is_console = True
     pixel_aspect = 7 / 4  # 160x210 pixels fill a 4:3 screen
 
     def __init__(

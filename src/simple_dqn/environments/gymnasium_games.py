@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from simple_dqn.environment import Environment, NotRepeatableError, Step, lane_seeds
 from simple_dqn.environments.atari import shrink
 from simple_dqn.environments.observations import LARGEST_BOARD, plain
+from simple_dqn.environments.pictures import as_picture
 from simple_dqn.environments.repeating import (
     NP_RANDOM,
     Played,
@@ -243,10 +244,8 @@ class GymEnvironment(Environment):
     def screen(self) -> NDArray[np.uint8]:
         """See Environment."""
         with self._naming_environment("render"):
-            screen: Any = self.games.envs[0].render()
-            if np.issubdtype(screen.dtype, np.floating):  # from 0 to 1, contrary to Gymnasium's API
-                screen = screen * 255
-            return np.array(screen, np.uint8)
+            drawn = self.games.envs[0].render()
+        return as_picture(drawn, self.env_id)
 
     def _notify(self, first: bool) -> None:
         """Notify the listeners if the first game has advanced."""

@@ -91,12 +91,13 @@ class WatchOptions:
         commands=("record",))
     video_scale: int = option(
         0, "rows of the video per row of the game, a whole number to keep pixels sharp; columns "
-        "follow from the shape of the pixels (0: as many as fit into 1000 rows; Atari: 4, so "
+        "follow from the shape of the pixels (0: as many as fit into 1920x1000; Atari: 4, so "
         "1120x840)", unit="rows", low=0, high=8, commands=("record",))
     q_values: bool = option(
         False, "draw the Q-values beside the game", commands=("record",))
     gif: bool = option(
-        False, "also write a GIF beside the video, 20 pictures per second", commands=("record",))
+        False, "also write a GIF beside the video: every picture of the game; of Atari 20 a second",
+        commands=("record",))
 
 
 @dataclass(frozen=True)

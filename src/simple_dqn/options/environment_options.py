@@ -70,7 +70,7 @@ class EnvironmentOptions:
         False, "show the first game in a window (press h there for its keys)",
         commands=("train", "resume", *TEST), scope="place")
     record_screen_path: str = option(
-        "", "folder for every emulator frame of the first game as PNG, 60 per second",
+        "", "folder for every picture of the first game as PNG; of Atari 60 frames per second",
         commands=("train", "resume", *TEST, "record"), scope="place")
     record_sound_filename: str = option(
         "", "WAV file for the sound of the first game",

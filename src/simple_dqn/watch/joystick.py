@@ -2,18 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 UP, DOWN, LEFT, RIGHT, FIRE = PARTS = ("UP", "DOWN", "LEFT", "RIGHT", "FIRE")
 OPPOSITES = ({UP, DOWN}, {LEFT, RIGHT})
 IMPORTANCE = (LEFT, RIGHT, UP, DOWN, FIRE)  # priority where no action has all parts
+# Games whose picture moves on the other axis than their actions say: which arrow means which.
+TURNED: dict[str, Mapping[str, str]] = {"pong": {UP: RIGHT, DOWN: LEFT}}
+VARIANT = re.compile(r"(NoFrameskip|Deterministic)?-v\d+$")  # of a Gymnasium id
+
+
+def turned_arrows(game: str, action_meanings: Sequence[str]) -> Mapping[str, str]:
+    """Return what the arrows mean that mean something else than they say, by arrow.
+
+    Args:
+        game: its name, pong, or its Gymnasium id, ALE/Pong-v5.
+        action_meanings: see ``choose``.
+    """
+    name = VARIANT.sub("", game.replace(":", "/").rpartition("/")[2]).lower()
+    known = directions(action_meanings)
+    return {arrow: to for arrow, to in TURNED.get(name, {}).items() if to in known}
+
+
+def directions(action_meanings: Sequence[str]) -> frozenset[str]:
+    """Return the parts of the joystick that the game's actions know."""
+    return frozenset().union(*(parts(name) or () for name in action_meanings))
+
+
+def keys_of(action_meanings: Sequence[str], turned: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return the keys that a game reacts to, each with what it does, for the help.
+
+    Args:
+        action_meanings: see ``choose``.
+        turned: see ``turned_arrows``.
+    """
+    known = directions(action_meanings)
+    arrows = [part for part in (UP, DOWN, LEFT, RIGHT) if part in known or part in turned]
+    keys = []
+    if arrows:
+        said = ", ".join(f"{arrow.lower()} is {to}" for arrow, to in turned.items())
+        names = "arrows" if len(arrows) == 4 else ", ".join(arrows).lower()
+        keys.append((names, f"joystick; {said}" if said else "joystick"))
+    if FIRE in known:
+        keys.append(("space", "fire"))
+    numbers = [number for number in range(10) if _is_numbered(number, action_meanings)]
+    if numbers and len(numbers) == 1 + numbers[-1] - numbers[0] > 1:
+        keys.append((f"{numbers[0]}-{numbers[-1]}", "action"))
+    elif numbers:
+        keys.append((" ".join(map(str, numbers)), "action"))
+    return keys
+
+
+def _is_numbered(number: int, action_meanings: Sequence[str]) -> bool:
+    """Whether a digit chooses an action: whether the joystick has none of this name."""
+    return number < len(action_meanings) and parts(action_meanings[number]) is None
 
 
 def parts(name: str) -> frozenset[str] | None:
-    """Return the parts of an ALE action, UPRIGHTFIRE → {UP, RIGHT, FIRE}; None for other names."""
+    """Return the parts of an action, UPRIGHTFIRE → {UP, RIGHT, FIRE}; None for other names.
+
+    Names as ALE writes them, or with small letters, spaces, hyphens and underscores.
+    """
     held = set()
-    rest = "" if name == "NOOP" else name
+    rest = re.sub(r"[\s_-]", "", name).upper()
+    rest = "" if rest == "NOOP" else rest
     for part in PARTS:  # ALE's names have them in this order
         if rest.startswith(part):
             held.add(part)
@@ -21,7 +75,9 @@ def parts(name: str) -> frozenset[str] | None:
     return None if rest else frozenset(held)
 
 
-def choose(held: AbstractSet[str], action_meanings: Sequence[str]) -> int:
+def choose(
+    held: AbstractSet[str], action_meanings: Sequence[str], turned: Mapping[str, str] | None = None
+) -> int:
     """Return the number of the action for the keys held.
 
     It is the action with most of the held parts and no others; where the game has no action for
@@ -31,8 +87,9 @@ def choose(held: AbstractSet[str], action_meanings: Sequence[str]) -> int:
     Args:
         held: a subset of UP, DOWN, LEFT, RIGHT, FIRE and the digits.
         action_meanings: the names of the game's actions, [A].
+        turned: see ``turned_arrows``.
     """
-    wanted = set(held)
+    wanted = {(turned or {}).get(part, part) for part in held}
     for pair in OPPOSITES:
         if pair <= wanted:
             wanted -= pair

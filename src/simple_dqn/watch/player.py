@@ -14,16 +14,13 @@ from simple_dqn.callback import Callback
 from simple_dqn.environment import Environment, Step
 from simple_dqn.options.option import short_text
 from simple_dqn.watch.interface import QUIT, Display
-from simple_dqn.watch.joystick import choose
+from simple_dqn.watch.joystick import choose, keys_of, turned_arrows
 from simple_dqn.watch.scene import QMeter, QValues, Scene
 from simple_dqn.watch.sound import Speaker
 
 logger = logging.getLogger(__name__)
 
-KEYS = {
-    "arrows": "joystick",
-    "space": "fire",
-    "0-9": "action (without joystick)",
+KEYS = {  # besides those of the game's actions
     "m": "take over, return control",
     "a": "slower",
     "s": "faster",
@@ -37,7 +34,7 @@ KEYS = {
     "h": "this help",
     "Esc": "quit",
 }
-FOR_PLAYING = {"arrows", "space", "0-9", "m", "[", "]", "r"}  # no effect while training or testing
+FOR_PLAYING = {"m", "[", "]", "r"}  # no effect while training or testing
 SPEEDS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16, float("inf"))
 LAST_LOOK = 2.0  # seconds for which the end of a game stays visible, unless a key is pressed
 SLACK = 0.1  # seconds of delay that the game catches up on; longer delays are dropped
@@ -66,6 +63,7 @@ class Player(Callback):
         display: where to show it.
         speaker: plays the sound; None for silence.
         has_network: whether a trained network is available to play.
+        game: its name, which may say what the arrows mean.
 
     Attributes:
         manual: whether the user plays.
@@ -75,7 +73,12 @@ class Player(Callback):
     """
 
     def __init__(
-        self, agent: Agent, display: Display, speaker: Speaker | None, has_network: bool
+        self,
+        agent: Agent,
+        display: Display,
+        speaker: Speaker | None,
+        has_network: bool,
+        game: str = "",
     ) -> None:
         self.agent = agent
         self.display: Display | None = display
@@ -87,14 +90,17 @@ class Player(Callback):
 
         for environment, _ in agent.all_lanes:
             environment.on_frame += (self.on_frame,)
-        self._meanings = agent.environment.action_meanings
+        games = agent.environment
+        self._meanings = games.action_meanings
+        self._turned = turned_arrows(game, self._meanings)
         self._speed = SPEEDS.index(1)
         self._begun = self._paused = self._one_step = False
         self._shows_q = self._shows_state = self._shows_help = False
         self._note = "h: keys"  # at the end of the status line, until the next key
         self._q: QValues | None = None
         self._action = 0
-        self._q_meter = QMeter(self._meanings)
+        self._q_meter = QMeter(self._meanings, games.frames_per_second / games.frame_skip)
+        self._unseen: Environment | None = None  # has a picture that on_act is going to show
         self._due = self._drawn = 0.0  # time of the next frame and of the last picture
         self._times: deque[float] = deque()  # of the frames in the last second
 
@@ -109,13 +115,25 @@ class Player(Callback):
         self._begun = True
 
     def on_frame(self, environment: Environment) -> None:
+        """Show a frame when it is due, play its sound and read the keyboard.
+
+        Where a step is one picture, the network has not seen yet what it shows: it waits for
+        ``on_act``.
+        """
+        if environment.frame_skip > 1 or self._unseen is not None:
+            self._show(environment)
+        if environment.frame_skip == 1:
+            self._unseen = environment
+
+    def _show(self, environment: Environment) -> None:
         """Show a frame when it is due, play its sound and read the keyboard."""
+        self._unseen = None
         display = self.display
         if display is None:
             return
         speed, now = SPEEDS[self._speed], time.perf_counter()
         self._times.append(now)
-        while self._times[0] < now - 1:
+        while self._times[0] < now - 1 and len(self._times) > 2:
             self._times.popleft()
         if speed == float("inf"):
             self._look(FULL_SPEED_RATE)
@@ -125,21 +143,27 @@ class Player(Callback):
 
     def on_act(self, agent: Agent, actions: NDArray[np.int64]) -> None:
         """Wait while paused; in manual mode, replace the action with the user's."""
-        self._look(FULL_SPEED_RATE)  # lane 0 has no frames once only other lanes are active
         self._q, self._action = None, int(actions[0])
+        if self._unseen is not None:
+            self._show(self._unseen)
+        else:
+            self._look(FULL_SPEED_RATE)  # lane 0 has no frames once only other lanes are active
         while self._paused and not self._one_step and self.display is not None:
             self._wait()
         if self.display is None:
             return
         self._one_step = False
         if self.manual:
-            actions[0] = self._action = choose(self.display.joystick(), self._meanings)
+            held = self.display.joystick()
+            actions[0] = self._action = choose(held, self._meanings, self._turned)
         self.players.add("you" if self.manual else "the network")
 
     def on_step(self, agent: Agent, step: Step) -> None:
-        """Add up the score."""
+        """Add up the score; show the last picture of a game, which no action follows."""
         self.score = step.rewards[0] + (0 if self.over else self.score)
         self.over = bool(step.game_overs[0] or step.truncateds[0])
+        if self.over and self._unseen is not None:
+            self._show(self._unseen)
 
     def on_phase_end(self, agent: Agent) -> None:
         """Show the end of a game for a moment."""
@@ -176,7 +200,8 @@ class Player(Callback):
         late = self._due < now
         while (left := self._due - time.perf_counter()) > IDLE:
             time.sleep(IDLE)
-            self._read_keys()
+            if self._read_keys():  # in a slow game the next picture may be seconds away
+                self._draw()
         time.sleep(max(left, 0))
         return late
 
@@ -224,7 +249,7 @@ class Player(Callback):
             self._shows_q = not self._shows_q
         elif key == "q":
             self._note = "no network, so no Q-values"
-        elif key == "v" and self.agent.buffer.states.ndim == 4:
+        elif key == "v" and self._sees_pictures():
             self._shows_state = not self._shows_state
         elif key == "v":
             self._note = "the network sees numbers, not pictures"
@@ -261,7 +286,6 @@ class Player(Callback):
         if self.display is None:
             return
         environment = self.agent.environment
-        hidden = set() if self.agent.phase == "play" else FOR_PLAYING
         self._drawn = time.perf_counter()
         self.display.draw(
             Scene(
@@ -270,12 +294,27 @@ class Player(Callback):
                 self._status(),
                 self._q_values() if self._shows_q else None,
                 self.agent.buffer.states[0] if self._shows_state else None,
-                tuple(kv for kv in KEYS.items() if kv[0] not in hidden) if self._shows_help else (),
+                self._help() if self._shows_help else (),
             )
         )
 
+    def _help(self) -> tuple[tuple[str, str], ...]:
+        """Return the keys that have an effect in this game, and what they do."""
+        playing = self.agent.phase == "play"
+        without = set() if playing else FOR_PLAYING
+        without = without | (set() if self.has_network else {"m", "q"})
+        without |= set() if self._sees_pictures() else {"v"}
+        without |= set() if self.speaker is not None else {"[", "]"}
+        keys = keys_of(self._meanings, self._turned) if playing else []
+        return (*keys, *(line for line in KEYS.items() if line[0] not in without))
+
+    def _sees_pictures(self) -> bool:
+        """Whether what the network sees can be shown."""
+        states = self.agent.buffer.states
+        return states.ndim == 4 and states.dtype == np.uint8
+
     def _rate(self) -> float:
-        """Return the frames per second, over the last second."""
+        """Return the frames per second, over the last second, or the last two frames."""
         spent = self._times[-1] - self._times[0] if self._times else 0
         return (len(self._times) - 1) / spent if spent else 0
 
@@ -292,7 +331,8 @@ class Player(Callback):
         shown = "full speed" if speed > 16 else times
         pieces = [who, f"score {short_text(self.score)}"]
         pieces += [f"lives {lives[0]}"] if len(lives) and lives[0] else []
-        rate = f", {self._rate():.0f} frames/s" if len(self._times) > 1 else ""
-        pieces += ["paused" if self._paused else shown + rate]
+        rate, unit = self._rate(), "frames" if agent.environment.is_console else "pictures"
+        rate_said = f", {rate:.{0 if rate >= 9.5 else 1}f} {unit}/s" if rate else ""
+        pieces += ["paused" if self._paused else shown + rate_said]
         pieces += [self._note] if self._note else []
         return " · ".join(pieces)

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from simple_dqn.watch.interface import Display, signals_unwind
 from simple_dqn.watch.joystick import DOWN, FIRE, LEFT, OPPOSITES, RIGHT, UP
-from simple_dqn.watch.scene import QValues, Scene, grid
+from simple_dqn.watch.panel import grid
+from simple_dqn.watch.scene import QValues, Scene
 
 HALF_BLOCK = "▀"  # foreground colour in the upper half, background colour in the lower
 # By blessed's key names; plain characters have none.
@@ -36,7 +37,8 @@ Cells = NDArray[np.int32]  # [rows, columns, 3]: character, foreground and backg
 class TerminalDisplay(Display):
     """The terminal in which the program was started; it is restored on any exit.
 
-    If the terminal supports the Kitty keyboard protocol, keys are held until they are released.
+    If the terminal supports the Kitty keyboard protocol, keys are held until they are released or
+    the terminal loses the focus.
     """
 
     frames_per_second = 30  # a terminal over SSH may not keep up with more
@@ -66,7 +68,10 @@ class TerminalDisplay(Display):
         pressed = []
         while key := self._terminal.inkey(timeout=0, esc_delay=ESCAPE_DELAY):
             name = (key.name or key.value).removesuffix("_RELEASED").removesuffix("_REPEATED")
-            if key.released:
+            if key.name == "FOCUS_OUT":  # releases go to another window
+                self._until.clear()
+                self._tapped.clear()
+            elif key.released:
                 self._until.pop(JOYSTICK.get(name, ""), None)
             elif part := JOYSTICK.get(
                 key.value or name
@@ -133,7 +138,7 @@ def compose(scene: Scene, rows: int, columns: int) -> Cells:
     if panel:
         _compose_panel(cells[: rows - 1, columns - panel_width :], scene)
     for row, (key, meaning) in enumerate(scene.help[: rows - 1]):
-        _write(cells[row], f" {key:8} {meaning} ".ljust(36))
+        _write(cells[row], f" {key:11} {meaning} ".ljust(40))
     _write(cells[-1], scene.status)
     return cells
 
@@ -211,7 +216,7 @@ def _write(line: Cells, text: str) -> None:
 
 @contextlib.contextmanager
 def _key_releases(terminal: blessed.Terminal) -> Any:
-    """Request key releases if the terminal supports the Kitty keyboard protocol.
+    """Request key releases if the terminal supports the Kitty keyboard protocol, and lost focus.
 
     blessed's context manager is not used: it also sets the flags if the terminal did not answer in
     time, and does not reset them then.
@@ -223,7 +228,8 @@ def _key_releases(terminal: blessed.Terminal) -> Any:
     sys.stdout.write("\x1b[>27u")
     sys.stdout.flush()
     try:
-        yield
+        with terminal.focus_events(timeout=1):
+            yield
     finally:
         sys.stdout.write("\x1b[<u")  # pop
         sys.stdout.flush()
