@@ -143,7 +143,7 @@ class CommonOptions:
         "original toolkit. rainbow: all variants. fast: a good score in an hour or two on two "
         "cores. minatar, vector: small networks, used by default for boards and for other games "
         "without screens. tabular: Q-learning in a table",
-        choices=("nature", "simple_dqn", "rainbow", "fast", "minatar", "vector", "tabular"),
+        choices=("nature", "simple_dqn", "rainbow", "fast", "vector", "minatar", "tabular"),
         commands=("train", *PROFILE))
     random_seed: int = option(
         -1, "seed of all random generators (-1: a new one, stored with the results)",
