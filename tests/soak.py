@@ -106,7 +106,7 @@ def kill(folder: Path, variant: str, kills: int, rng: random.Random, counts: Cou
                     startup += line
                     if "statistics go to" in line:
                         break
-                time.sleep(rng.uniform(0, 3 / most))
+                time.sleep(rng.uniform(0, 1.5 / most))
                 kills -= 1
                 process.send_signal(signal.SIGKILL)
             text = startup + process.stderr.read()

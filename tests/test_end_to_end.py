@@ -392,7 +392,8 @@ def test_resume_finds_a_run_in_the_current_folder(in_tmp, capsys, monkeypatch):
     assert not any(map(os.path.exists, leftovers))
     assert os.path.exists(".mine_too.csv.77.tmp")
     monkeypatch.setattr(build.Agent, "test", test)
-    assert main(["resume", "./mine.checkpoint", "--csv_file", "mine.csv"]) == 0
+    again = ["resume", "./mine.checkpoint", "--csv_file", "mine.csv", "--epochs", "3"]
+    assert main(again) == 0
     assert not os.path.exists("snapshots")
 
 
@@ -497,7 +498,7 @@ def test_best_snapshot_is_kept_and_stop_at_ends_the_run(in_tmp, monkeypatch):
     monkeypatch.undo()
     os.chdir(in_tmp)
     run("test", best, "--test_steps", 20)
-    run("resume", best, "--epochs", 6)
+    run("resume", best, "--epochs", 6, "--stop_at", 10)
     assert os.path.exists(epoch(6))
 
 

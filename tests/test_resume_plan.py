@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from simple_dqn.commands.resume import Found, plan_resume
+from simple_dqn.commands.resume_plan import Found, plan_resume
 from simple_dqn.errors import UsageError
 from simple_dqn.options.resolve import resolve
 from simple_dqn.storage.run_state import SavedRun

@@ -1,4 +1,4 @@
 """Analysis of results: learning curves of statistics files, and what excites a network's filters.
 
-Imports only rooms below: storage, statistics, the agent and its parts, never ``commands``.
+Imports only lower layers: storage, statistics, the agent and its parts, never ``commands``.
 """
