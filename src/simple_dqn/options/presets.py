@@ -91,8 +91,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         epochs=4,
         threads=1,
     ),
-    # Young and Tian 2019 for MinAtar, by the code beside their paper. Its optimiser has a momentum
-    # of .95, which is 20 times the step size, averaged; its ε of .01 stands outside the root.
+    # Young and Tian 2019 for MinAtar, by the code beside their paper. Its ε of .01 stands outside
+    # the root, where .01 squared is the closest inside.
     "minatar": dict(
         history_length=1,
         filters=16,
@@ -101,7 +101,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         random_steps=5_000,
         train_frequency=1,
         target_steps=1_000,
-        learning_rate=0.005,
         optimizer_epsilon=1e-4,
         loss_reduction="mean",
         min_reward=0.0,
