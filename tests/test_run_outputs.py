@@ -322,6 +322,18 @@ def test_a_file_called_as_the_run_is_no_snapshot(in_tmp, capsys):
     assert not names_snapshot("snapshots/none")
 
 
+def test_a_run_named_where_a_snapshot_belongs_points_at_its_last_one(in_tmp, capsys):
+    run("train", "CartPole-v1", "x", *SMALL, "--epochs", 2, "--random_seed", 1)
+    for name in ("CartPole-v1_x", "snapshots/CartPole-v1_x"):
+        for command in ("test", "record", "visualize"):
+            assert main([command, name]) == 2
+            err = capsys.readouterr().err
+            assert f"'{name}' is a run, not a snapshot" in err
+            assert err.endswith("its last one is snapshots/CartPole-v1_x_2.safetensors\n")
+    assert main(["test", "snapshots/CartPole-v1_y"]) == 2
+    assert "there is no file 'snapshots/CartPole-v1_y'" in capsys.readouterr().err
+
+
 def test_a_file_called_as_the_game_is_no_rom(in_tmp):
     before = find_rom("pong")
     Path("pong").write_text("a log file")

@@ -62,7 +62,7 @@ class DeepQNetwork:
         self.network, self.optimizer = network.eval(), optimizer
         self.target_network = copy.deepcopy(network) if has_target_network else self.network
         self.target_network.requires_grad_(not has_target_network)
-        # Switching modes walks all modules, which takes time; only these modules need it.
+        # train() and eval() visit all modules, which takes time; only these behave differently.
         self._has_modes = any(isinstance(m, WITH_MODES) for m in self.network.modules())
         self._accelerated_update = CudaGraph(self.update) if captured else self.update
         # τ of each quantile: the midpoints of K equal parts of [0, 1], [K, 1]
@@ -80,7 +80,7 @@ class DeepQNetwork:
     def train(self, batch: Batch) -> Tensor:
         """Do one update of θ towards r + γ max_a' Q(s', a'; θ⁻) and return |δ|, [B].
 
-        The result stays on the device, so that nothing waits for it; the next update can reuse it.
+        The result stays on the device, so nothing waits for it; read it before the next update.
         """
         errors = self._accelerated_update(*map(self._tensor, (*batch[:5], batch.weights)))
         self.weight_updates += 1
@@ -119,12 +119,12 @@ class DeepQNetwork:
             self.network.eval()
         q = _of_actions(preq, actions)  # [B, K]
 
-        # δ = y − Q(s, a; θ), each target against each quantile. The error is clipped, not the
-        # loss, so that its gradient never vanishes.
+        # δ = y − Q(s, a; θ), each target against each quantile. No loss is computed: −δ, clipped,
+        # is the gradient of ½δ² (inside the bound) and of |δ| (outside) with respect to Q.
         with torch.no_grad():
             deltas = targets[:, None, :] - q[:, :, None]  # [B, K, K]
             errors = deltas.clamp(-self.clip_error, self.clip_error) if self.clip_error else deltas
-            if self.network.quantiles > 1:  # overshooting quantile τ costs (1−τ)/τ times as much
+            if self.network.quantiles > 1:  # |τ − 1(δ < 0)|, their equation 10
                 errors = errors * (self._midpoints - (deltas < 0).float()).abs()
             errors = weights[:, None] * errors.mean(dim=2)  # [B, K]
             if self.loss_reduction == "mean":

@@ -159,14 +159,14 @@ def run_command(
 
         profile(command.removeprefix("profile_"), positionals["game"], given)
     else:
-        run_with_snapshot(command, Path(positionals["snapshot"]), given)
+        run_with_snapshot(command, positionals["snapshot"], given)
 
 
-def run_with_snapshot(command: str, path: Path, given: Given) -> None:
+def run_with_snapshot(command: str, name: str, given: Given) -> None:
     """Run one of the commands that start by reading a snapshot."""
-    from simple_dqn.storage.snapshot import load_snapshot
+    from simple_dqn.storage.run_files import named_snapshot
 
-    snapshot = load_snapshot(path)
+    snapshot = named_snapshot(name)
     if command == "test":
         from simple_dqn.commands.test import test
 

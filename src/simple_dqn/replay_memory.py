@@ -267,8 +267,8 @@ class ReplayMemory:
         lengths = summed.sum(axis=1)
 
         rewards = self.rewards[lanes, slots].clip(self.min_reward, self.max_reward)
-        weights = (self.discount_rate**steps).astype(np.float32)
-        returns = np.where(summed, weights * rewards, 0).sum(axis=1, dtype=np.float32)
+        powers = (self.discount_rate**steps).astype(np.float32)
+        returns = np.where(summed, powers * rewards, 0).sum(axis=1, dtype=np.float32)
         last = slots[np.arange(len(slots)), lengths - 1]
         discounts = np.where(self.terminals[lanes[:, 0], last], 0, self.discount_rate**lengths)
         return returns, discounts.astype(np.float32), lengths

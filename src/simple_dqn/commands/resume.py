@@ -37,6 +37,7 @@ from simple_dqn.storage.run_files import (
     best_path,
     checkpoint_path,
     csv_of,
+    default_prefix,
     keep_best,
     last_snapshot,
     require_new,
@@ -70,7 +71,7 @@ def resume(what: str, given: Given, command_line: list[str]) -> None:
     named_snapshot = names_snapshot(what)
     snapshot = load_snapshot(Path(what)) if named_snapshot else None
     prefix = snapshot.prefix if snapshot else what.rstrip("/").removesuffix(".checkpoint")
-    prefix = prefix if snapshot or "/" in prefix else f"snapshots/{prefix}"
+    prefix = prefix if snapshot else default_prefix(prefix)
     checkpoint = Checkpoint(Path(f"{prefix}.checkpoint"))
     found = find_run(what, prefix, snapshot, checkpoint, given)
     plan = plan_resume(named_snapshot, given, found)

@@ -12,7 +12,7 @@ from simple_dqn.errors import UsageError
 from simple_dqn.options.definitions import Config
 from simple_dqn.storage.checkpoint import LONGEST_NAME
 from simple_dqn.storage.files import require_place, set_aside, write_atomically
-from simple_dqn.storage.snapshot import load_snapshot, snapshot_path
+from simple_dqn.storage.snapshot import Snapshot, load_snapshot, snapshot_path
 from simple_dqn.storage.statistics_file import read_csv
 
 logger = logging.getLogger(__name__)
@@ -52,6 +52,23 @@ def last_snapshot(save_weights_prefix: str) -> Path | None:
     files = snapshot_files(save_weights_prefix)
     epochs = [epoch for path, epoch in files.items() if path.suffix == ".safetensors"]
     return snapshot_path(save_weights_prefix, max(epochs)) if epochs else None
+
+
+def named_snapshot(name: str) -> Snapshot:
+    """Read the snapshot that the user named.
+
+    Raises:
+        UsageError: there is none; where the name is a run's, its last snapshot is named.
+    """
+    latest = None if Path(name).is_file() else last_snapshot(default_prefix(name))
+    if latest:
+        raise UsageError(f"'{name}' is a run, not a snapshot: its last one is {latest}")
+    return load_snapshot(Path(name))
+
+
+def default_prefix(run: str) -> str:
+    """Return the prefix of the snapshots of a run; its folder may be left out."""
+    return run if "/" in run else f"snapshots/{run}"
 
 
 def snapshot_files(save_weights_prefix: str) -> dict[Path, int]:
