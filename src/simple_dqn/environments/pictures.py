@@ -36,7 +36,7 @@ def as_picture(render_result: Any, who: str) -> NDArray[np.uint8]:
         render_result = render_result.convert("RGBA")
     try:
         array = np.asarray(render_result)
-    except Exception as error:  # an object of somebody's own
+    except Exception as error:  # a foreign object may fail in any way
         raise _no_picture(who, f"{type(render_result).__name__} ({error})") from error
     if array.dtype.kind not in "biuf":
         none = render_result is None

@@ -42,9 +42,9 @@ def keys_of(action_meanings: Sequence[str], turned: Mapping[str, str]) -> list[t
     arrows = [part for part in (UP, DOWN, LEFT, RIGHT) if part in known or part in turned]
     keys = []
     if arrows:
-        said = ", ".join(f"{arrow.lower()} is {to}" for arrow, to in turned.items())
+        meanings = ", ".join(f"{arrow.lower()} is {to}" for arrow, to in turned.items())
         names = "arrows" if len(arrows) == 4 else ", ".join(arrows).lower()
-        keys.append((names, f"joystick; {said}" if said else "joystick"))
+        keys.append((names, f"joystick; {meanings}" if meanings else "joystick"))
     if FIRE in known:
         keys.append(("space", "fire"))
     numbers = [number for number in range(10) if _is_numbered(number, action_meanings)]

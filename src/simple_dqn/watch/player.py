@@ -332,7 +332,7 @@ class Player(Callback):
         pieces = [who, f"score {short_text(self.score)}"]
         pieces += [f"lives {lives[0]}"] if len(lives) and lives[0] else []
         rate, unit = self._rate(), "frames" if agent.environment.is_console else "pictures"
-        rate_said = f", {rate:.{0 if rate >= 9.5 else 1}f} {unit}/s" if rate else ""
-        pieces += ["paused" if self._paused else shown + rate_said]
+        rate_text = f", {rate:.{0 if rate >= 9.5 else 1}f} {unit}/s" if rate else ""
+        pieces += ["paused" if self._paused else shown + rate_text]
         pieces += [self._note] if self._note else []
         return " · ".join(pieces)
