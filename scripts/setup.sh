@@ -4,7 +4,7 @@
 #                     extra: one of the extras of pyproject.toml, such as dev
 #
 # A later start only compares file times. The variable PYTHON names another interpreter. Nothing else
-# of the caller's shell, Python or pip matters, but how pip reaches its packages.
+# of the caller's shell, Python or pip matters, except how pip reaches its packages.
 
 set -euo pipefail
 unset CDPATH

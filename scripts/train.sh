@@ -1,11 +1,6 @@
 #!/usr/bin/env bash
 # Train on a game: train.sh <rom, game or Gymnasium id> [label] [options]
 [ -n "${BASH_VERSION-}" ] || exec bash "$0" "$@"
-file=${BASH_SOURCE[0]}
-while [[ -L $file ]]; do
-    link=$(readlink "$file")
-    [[ $link == /* ]] && file=$link || file=$(dirname -- "$file")/$link
-done
-source "$(dirname -- "$file")/setup.sh"
+source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/setup.sh"
 setup
 exec simple-dqn train "$@"

@@ -1,11 +1,6 @@
 #!/usr/bin/env bash
 # Visualize the filters of a network: visualize.sh <snapshot> [options]
 [ -n "${BASH_VERSION-}" ] || exec bash "$0" "$@"
-file=${BASH_SOURCE[0]}
-while [[ -L $file ]]; do
-    link=$(readlink "$file")
-    [[ $link == /* ]] && file=$link || file=$(dirname -- "$file")/$link
-done
-source "$(dirname -- "$file")/setup.sh"
+source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/setup.sh"
 setup analysis
 exec simple-dqn visualize "$@"

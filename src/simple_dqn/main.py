@@ -106,7 +106,7 @@ def explained(arguments: list[str]) -> int:
 
 
 def complain(line: str, begin: str = "") -> None:
-    """Print a line on stderr; where nobody can read it, the exit status has to do."""
+    """Print a line on stderr; if stderr cannot be written, only the exit status is left."""
     with contextlib.suppress(OSError):
         print(f"{begin}simple-dqn: {line}", file=sys.stderr)
 
@@ -114,7 +114,7 @@ def complain(line: str, begin: str = "") -> None:
 def open_closed_streams() -> None:
     """Replace closed standard streams by empty ones: the next file would take their numbers.
 
-    A shell may have put a file that it reads in the place of a closed stderr.
+    A stream that was closed may already be a file that the shell reads, so it is replaced as well.
     """
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         if getattr(sys, name) is None:
