@@ -15,6 +15,7 @@ from simple_dqn.commands.build import build
 from simple_dqn.environments.games import find_game
 from simple_dqn.networks import acceleration
 from simple_dqn.networks.acceleration import CudaGraph, can_be_captured, is_worthwhile
+from simple_dqn.networks.optimizers import make_optimizer, set_learning_rate
 from simple_dqn.networks.rmsprop import RMSProp
 from simple_dqn.options.resolve import resolve
 from simple_dqn.replay.device import (
@@ -299,3 +300,31 @@ def test_accelerated_gpu_training_chooses_the_same_actions():
     assert fast == plain
     for name, weights in plain_weights.items():
         torch.testing.assert_close(fast_weights[name], weights, rtol=1e-2, atol=1e-3)
+
+
+def test_adam_is_that_of_torch():
+    """Bit for bit, over updates with a changing learning rate."""
+    torch.manual_seed(0)
+    weights = [torch.randn(30, 4), torch.randn(7)]
+    ours, theirs = ([w.clone().requires_grad_() for w in weights] for _ in range(2))
+    own = make_optimizer(
+        "adam", ours, learning_rate=0.01, decay_rate=0, epsilon=1e-8, centered=False
+    )
+    other = torch.optim.Adam(theirs, lr=0.01, eps=1e-8, fused=True)
+    for update in range(20):
+        for a, b in zip(ours, theirs, strict=True):
+            a.grad = torch.randn(a.shape)
+            b.grad = a.grad.clone()
+        for optimizer in (own, other):
+            set_learning_rate(optimizer, 0.01 / (1 + update))
+            optimizer.step()
+        assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_automatic_datatype(monkeypatch):
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    for native, expected in ((True, "bfloat16"), (False, "float32")):
+        monkeypatch.setattr(acceleration, "has_bfloat16", lambda native=native: native)
+        assert acceleration.choose_datatype("auto", cpu) == expected
+        assert acceleration.choose_datatype("auto", gpu) == "float32"
+    assert acceleration.choose_datatype("float16", cpu) == "float16"

@@ -20,6 +20,8 @@ from .conftest import TapeEnvironment
 class FakeNetwork:
     """Always prefers action 2; records its updates and its target network copies."""
 
+    network = torch.nn.Sequential()
+
     def __init__(self):
         self.tape = []
         self.predicted = []
@@ -316,3 +318,38 @@ def test_offline_training_does_not_act_but_keeps_all_intervals():
     assert (memory.filled == held).all()
     assert tape.events == ["start train 30 0"] + ["train"] * 7 + ["end"]
     assert (statistics.row["steps"], statistics.row["nr_games"]) == (30, 0)
+
+
+def test_concurrent_learning_lacks_the_transitions_of_the_round():
+    """By hand: 2 lanes, an update each 4 steps, so at the end of every second round."""
+    held = {}
+    for concurrent in (False, True):
+        agent, memory, network, _ = make(TapeEnvironment(lengths=(50, 50)), concurrent=concurrent)
+        counts = held[concurrent] = []
+        train = network.train
+        network.train = lambda batch, t=train, m=memory, c=counts: c.append(m.count) or t(batch)
+        agent.play_random(4)
+        agent.train(16)
+        assert network.weight_updates == 4
+    assert held == {False: [8, 12, 16, 20], True: [6, 10, 14, 18]}
+
+
+def test_concurrent_learning_waits_for_the_games_after_the_updates():
+    calls = []
+
+    class Recording(TapeEnvironment):
+        def send(self, lanes, actions):
+            calls.append("send")
+            super().send(lanes, actions)
+
+        def receive(self):
+            calls.append("receive")
+            return super().receive()
+
+    agent, _, network, _ = make(Recording(lengths=(50, 50)), concurrent=True)
+    train = network.train
+    network.train = lambda batch: calls.append("learn") or train(batch)
+    agent.play_random(4)
+    calls.clear()
+    agent.train(8)
+    assert calls == ["send", "receive", "send", "learn", "receive"] * 2

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from simple_dqn.errors import UsageError
+from simple_dqn.networks.dormancy import dead_shares
 from simple_dqn.networks.q_network import NoisyLinear
 
 from .test_deep_q_network import make_network
@@ -27,6 +28,49 @@ def test_pixels_are_divided_by_255_once():
     network = make_network()
     pixels = torch.randint(0, 256, (2, 4, 84, 84), dtype=torch.uint8)
     assert torch.allclose(network(pixels), network.layers(pixels.float() / 255), atol=1e-6)
+
+
+def test_gradients_of_pixels_are_those_of_fractions():
+    """The division is by the chain rule: 1/255 times the gradient with respect to weight / 255."""
+    network = make_network()
+    pixels = torch.randint(0, 256, (2, 4, 84, 84), dtype=torch.uint8)
+    grads = [
+        torch.autograd.grad(network.layers(states).sum(), list(network.parameters()))
+        for states in (pixels, pixels.float() / 255)
+    ]
+    for own, plain in zip(*grads, strict=True):
+        assert torch.allclose(own, plain, rtol=1e-3, atol=1e-5 * plain.abs().max())
+
+
+def test_q_values_stay_in_float32_in_mixed_precision():
+    """In bfloat16, Q-values near 100 would be multiples of 1/2."""
+    for dueling in (False, True):
+        network = make_network(shape=(3,), hidden_units=64, dueling=dueling)
+        head = network.layers[-1].value if dueling else network.layers
+        head[-1].bias.data += 100
+        with torch.autocast("cpu", torch.bfloat16):
+            q = network(torch.randn(50, 4, 3))
+        assert q.dtype == torch.float32
+        assert ((q * 2) % 1 != 0).any()
+
+
+def test_dead_shares_by_hand():
+    """Of 2 filters one is dead; of 3 hidden units two, of which one lives in a second call."""
+    convolution, hidden = nn.Conv2d(1, 2, 1), nn.Linear(2, 3)
+    with torch.no_grad():
+        convolution.weight[:, 0, 0, 0] = torch.tensor([1.0, 1.0])
+        convolution.bias[:] = torch.tensor([0.0, -10.0])  # never above 0
+        hidden.weight[:] = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
+        hidden.bias[:] = torch.tensor([0.0, 0.0, -2.0])  # the last one needs a pixel above 2
+    network = nn.Sequential(convolution, nn.ReLU(), nn.Flatten(), hidden, nn.ReLU())
+    one, three = torch.full((4, 1, 1, 1), 1.0), torch.full((4, 1, 1, 1), 3.0)
+    assert dead_shares(network, lambda: network(one)) == pytest.approx((1 / 2, 2 / 3))
+    assert dead_shares(network, lambda: (network(three), network(one))) == pytest.approx(
+        (1 / 2, 1 / 3)
+    )
+    assert not network[1]._forward_hooks
+    filters, units = dead_shares(nn.Sequential(hidden, nn.ReLU()), lambda: hidden(torch.ones(1, 2)))
+    assert np.isnan([filters, units]).all()
 
 
 def test_vectors_and_hidden_units():

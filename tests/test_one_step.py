@@ -71,7 +71,8 @@ def test_training_step_runs_through_eight_files_without_calling_back():
 
         def steps():  # what ``Agent.train`` does for one update
             for _ in range(4):
-                agent.step(0.5)
+                agent.act(0.5)
+                agent.observe()
             batch = agent.memory.sample(32)
             agent.memory.update_priorities(batch.indices, agent.network.train(batch))
             agent.network.update_target_network()

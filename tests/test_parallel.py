@@ -160,17 +160,6 @@ def test_workers_restart_games_that_cannot_be_restored():
     env.close()
 
 
-class Watcher(Callback):
-    """Records the number of threads at each step."""
-
-    def __init__(self):
-        self.threads = set()
-
-    def on_step(self, agent, step):
-        assert len(step.rewards) == agent.environment.num_envs
-        self.threads.add(torch.get_num_threads())
-
-
 class Overrides(Callback):
     """Overrides the actions of all lanes with action 1."""
 
@@ -201,7 +190,7 @@ def two_threads():
 
 
 def test_testing_with_workers_gives_the_same_scores(two_threads):
-    """The network acts for the lanes of one worker while the other worker plays."""
+    """Each worker has a copy of the network, so the one in this process is not used."""
     kind, game, rom = find_game("breakout", "auto")
     results = []
     for workers in (0, 2):
@@ -211,16 +200,13 @@ def test_testing_with_workers_gives_the_same_scores(two_threads):
                 "test_workers": workers, "test_frame_cap": 200, "exploration_rate_test": 0.5,
             }
         )  # fmt: skip
-        watcher = Watcher()
         with build(config, game, rom, with_memory=False) as run:
-            run.agent.callbacks.append(watcher)
             sizes, predict = [], run.network.predict
             run.network.predict = lambda s: sizes.append(len(s)) or predict(s)  # noqa: B023
             run.agent.test(games=7)
             results.append((run.statistics.game_rewards, run.statistics.game_steps))
         assert torch.get_num_threads() == 2
-        assert watcher.threads == ({1} if workers else {2})
-        assert set(sizes) == ({3, 2} if workers else {5})
+        assert set(sizes) == (set() if workers else {5})
     assert results[0] == results[1]
     assert len(results[0][0]) == 7
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from simple_dqn.callback import Callback as Callback
 from simple_dqn.callback import Games, Phase
-from simple_dqn.environment import Step
+from simple_dqn.environment import GREEDY, Step
 from simple_dqn.errors import UsageError
 
 if TYPE_CHECKING:  # for types only: plotting statistics must not wait for torch
@@ -32,10 +32,10 @@ class Agent:
         buffer: the current state of each lane.
         testing: (environment, buffer) of test phases; None: the same as in training.
         exploration_rate_test: ε while testing and playing.
-        train_frequency: steps between updates.
-        train_repeat: updates every ``train_frequency`` steps, each of another batch.
-        batch_size: transitions per batch.
+        train_frequency, train_repeat: steps between updates, and updates then.
+        batch_size: transitions per update.
         target_steps: training steps between updates of the target network; 0: never.
+        concurrent: learn while the games play (Daley and Amato 2021), instead of after them.
         rng: the random generator of exploration.
         callbacks: notified of every phase, step and update, in this order.
 
@@ -50,21 +50,12 @@ class Agent:
     """
 
     def __init__(
-        self,
-        environment: Environment,
-        memory: ReplayMemory | None,
-        network: DeepQNetwork,
-        buffer: StateBuffer,
-        *,
-        testing: tuple[Environment, StateBuffer] | None = None,
-        exploration_rate_test: float,
-        train_frequency: int,
-        train_repeat: int,
-        batch_size: int,
-        target_steps: int,
-        rng: np.random.Generator,
+        self, environment: Environment, memory: ReplayMemory | None, network: DeepQNetwork,
+        buffer: StateBuffer, *, testing: tuple[Environment, StateBuffer] | None = None,
+        exploration_rate_test: float, train_frequency: int, train_repeat: int, batch_size: int,
+        target_steps: int, concurrent: bool = False, rng: np.random.Generator,
         callbacks: Sequence[Callback] = (),
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.memory = self.phase_memory = memory
         self.network = network
         self.environment, self.buffer = self.training_lanes = environment, buffer
@@ -74,6 +65,7 @@ class Agent:
         self.train_repeat = train_repeat
         self.batch_size = batch_size
         self.target_steps = target_steps
+        self.concurrent = concurrent
         self.rng = rng
         self.callbacks = list(callbacks)
         self.total_train_steps = 0
@@ -88,45 +80,56 @@ class Agent:
 
     def train(self, steps: int, offline: bool = False) -> None:
         """Act, remember and learn for ``steps`` steps; offline: only learn, at the same pace."""
-        assert self.memory is not None
         self._begin("train", steps, offline=offline)
-        while not self.complete():
-            before = self.total_train_steps
+        while not self.games.complete():
             self.total_train_steps += self.environment.num_envs
             if not offline:
-                step = self.step(self.exploration_rate_train)
-            if self.memory.can_sample():
-                for _ in range(self._passed(self.train_frequency, before) * self.train_repeat):
-                    batch = self.memory.sample(self.batch_size)
-                    errors = self.network.train(batch)
-                    self.memory.update_priorities(batch.indices, errors)
-                    self._notify("on_train", errors)
-            if self.target_steps and self._passed(self.target_steps, before):
-                self.network.update_target_network()
-            if not offline:  # last: in a tiny memory the first screen overwrites this step
-                self.restart(np.flatnonzero(step.terminals | step.truncateds))
-            self._end_round()
+                self.act(self.exploration_rate_train)
+            if self.concurrent:  # while the games play, so without this round's transitions
+                self.learn()
+            step = None if offline else self.observe()
+            if not self.concurrent:
+                self.learn()
+            self._end_round(step)
         self._notify("on_phase_end")
 
-    def step(self, exploration_rate: float) -> Step:
-        """Act once in every lane, update the states and store the transitions."""
+    def learn(self) -> None:
+        """Do the updates and the target copy that are due after a round of training steps."""
+        assert self.memory is not None
+        if self.memory.can_sample():
+            for _ in range(self._passed(self.train_frequency) * self.train_repeat):
+                batch = self.memory.sample(self.batch_size)
+                errors = self.network.train(batch)
+                self.memory.update_priorities(batch.indices, errors)
+                self._notify("on_train", errors)
+        if self.target_steps and self._passed(self.target_steps):
+            self.network.update_target_network()
+
+    def act(self, exploration_rate: float) -> None:
+        """Choose an action for every lane, greedy or random, and start taking it."""
         self.exploration_rate = exploration_rate
         environment, lanes = self.environment, slice(0, self.environment.num_envs)
         # Drawn for all lanes at once, so that the result does not depend on the groups.
         explore = self.rng.random(lanes.stop) < exploration_rate
         actions = self.rng.integers(len(environment.action_meanings), size=lanes.stop)
         # Callbacks that override actions get those of all lanes, so there is a single group then.
-        overridden = any(type(c).on_act is not Callback.on_act for c in self.callbacks)
-        for group in (lanes,) if overridden else environment.groups:
-            if not explore[group].all():
+        overriding = [c for c in self.callbacks if type(c).on_act is not Callback.on_act]
+        for group in (lanes,) if overriding else environment.groups:
+            if environment.chooses and not overriding:
+                actions[group][~explore[group]] = GREEDY
+            elif not explore[group].all():
                 greedy = self.network.predict(self.buffer.states[group]).argmax(axis=1)
                 actions[group] = np.where(explore[group], actions[group], greedy)
-            for callback in self.callbacks if overridden else ():
+            for callback in overriding:
                 callback.on_act(self, actions)
             environment.send(group, actions[group])
-        step = environment.receive()
+        self._actions = actions
+
+    def observe(self) -> Step:
+        """Wait for the result of ``act``, update the states and store the transitions."""
+        step = self.environment.receive()
         if self.phase_memory:
-            self.phase_memory.add(actions, step.rewards, step.observations, step.terminals)
+            self.phase_memory.add(self._actions, step.rewards, step.observations, step.terminals)
         self.buffer.add(step.observations)
         self._notify("on_step", step)
         return step
@@ -143,10 +146,9 @@ class Agent:
     def play_random(self, steps: int, refill: bool = False) -> None:
         """Fill the replay memory with ``steps`` random steps; refill: with the current ε."""
         self._begin("random", steps)
-        while not self.complete():
-            step = self.step(self.exploration_rate_train if refill else 1.0)
-            self.restart(np.flatnonzero(step.terminals | step.truncateds))
-            self._end_round()
+        while not self.games.complete():
+            self.act(self.exploration_rate_train if refill else 1.0)
+            self._end_round(self.observe())
         self._notify("on_phase_end")
 
     def test(self, steps: int = 0, games: int = 0) -> None:
@@ -159,19 +161,12 @@ class Agent:
 
     def _play(self, name: str, steps: int, games: int) -> None:
         self._begin(name, steps, games)
-        while not self.complete():
-            step = self.step(self.exploration_rate_test)
+        while not self.games.complete():
+            self.act(self.exploration_rate_test)
+            step = self.observe()
             self.games.add(step.game_overs | step.truncateds)
-            ended = (step.terminals | step.truncateds) & self.games.active
-            self.restart(np.flatnonzero(ended))
-            self._end_round()
+            self._end_round(step)
         self._notify("on_phase_end")
-
-    def complete(self) -> bool:
-        """Whether the phase has completed its steps or games."""
-        if self.phase.name in ("test", "play"):
-            return not self.games.unfinished()
-        return self.phase.rounds * self.environment.num_envs >= self.phase.steps
 
     def _begin(self, name: str, steps: int, games: int = 0, offline: bool = False) -> None:
         """Start a phase with new games in all lanes, or continue one from a checkpoint."""
@@ -191,7 +186,9 @@ class Agent:
         if self.phase.new_games:
             self.restart(None)
 
-    def _end_round(self) -> None:
+    def _end_round(self, step: Step | None) -> None:
+        if step is not None:  # last: in a tiny memory, a first screen overwrites the step itself
+            self.restart(np.flatnonzero((step.terminals | step.truncateds) & self.games.active))
         self.phase.rounds += 1
         self._notify("on_round_end")
 
@@ -225,6 +222,7 @@ class Agent:
     def _lanes_of(self, phase: str) -> tuple[Environment, StateBuffer]:
         return self.testing_lanes if phase == "test" else self.training_lanes
 
-    def _passed(self, every: int, before: int) -> int:
-        """Return how many multiples of ``every`` the training steps passed since ``before``."""
+    def _passed(self, every: int) -> int:
+        """Return how many multiples of ``every`` the training steps passed in this round."""
+        before = self.total_train_steps - self.environment.num_envs
         return self.total_train_steps // every - before // every

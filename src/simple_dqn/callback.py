@@ -122,6 +122,12 @@ class Games:
             else:
                 self.active[lane] = False
 
+    def complete(self) -> bool:
+        """Whether the phase has had its steps or games."""
+        if self.phase.name in ("test", "play"):
+            return not self.unfinished()
+        return self.phase.rounds * len(self.active) >= self.phase.steps
+
     def unfinished(self) -> bool:
         """Whether a game that counts is still being played."""
         # Only the steps up to and including the first running game have a known position.

@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+# In place of an action: the best one by the Q-network that the environment itself has a copy of.
+GREEDY = -1
+
 
 class NotRepeatableError(Exception):
     """A game cannot be restored to its saved state."""
@@ -47,6 +50,7 @@ class Environment(ABC):
         is_console: whether frames are those of a console, which draws some objects only in every
             other frame.
         sound_rate: audio samples per second; 0 for a silent game.
+        chooses: whether ``GREEDY`` can be sent in place of an action.
         pixel_aspect: width of a pixel over its height on the original display.
         lives: lives left in each lane; empty if the game has none.
     """
@@ -62,6 +66,7 @@ class Environment(ABC):
     frame_skip: int = 1
     is_console: bool = False
     sound_rate: int = 0
+    chooses: bool = False
     pixel_aspect: float = 1
     lives: Sequence[int] = ()
 

@@ -33,7 +33,10 @@ COLUMNS = (
     "steps_per_second",
     "std_game_reward",  # standard deviation of the scores (divided by n)
     "mean_game_steps",  # agent steps per game
+    "dead_filters",  # share of the convolutions' filters that are 0 in all states lately stored
+    "dead_units",  # share of such hidden units; nan after phases other than training
 )
+RECENT = 512  # states, spread over the last 4096 steps, in which filters and units must fire
 PHASES = ("random", "train", "test", "play")  # in the order of an epoch
 TIME_COLUMNS = ("total_time", "epoch_time", "steps_per_second")
 
@@ -117,6 +120,7 @@ class Statistics(Callback):
             self._keep(agent.games.counted(), agent.phase.steps)
         rewards = np.array(self.game_rewards)
         games = len(rewards)
+        dead_filters, dead_units = self._dead(agent)
         self.row = dict(
             epoch=self.epoch,
             phase=agent.phase.name,
@@ -136,6 +140,8 @@ class Statistics(Callback):
             steps_per_second=played / max(now - self.phase_start_time, 1e-9),
             std_game_reward=float(rewards.std()) if games else float("nan"),
             mean_game_steps=float(np.mean(self.game_steps)) if games else float("nan"),
+            dead_filters=dead_filters,
+            dead_units=dead_units,
         )
         for report in self.on_row:
             report(self.row)
@@ -185,12 +191,26 @@ class Statistics(Callback):
         self.steps = steps
 
     def _meanq(self, agent: Agent) -> float:
-        """Return the mean of max Q over the held-out states, in batches to limit memory."""
+        """Return the mean of max Q over the held-out states."""
         if self.validation_states is None:
             return float("nan")
-        states = self.validation_states
-        maxq = [
-            agent.network.predict(states[i : i + 100]).max(axis=1)
-            for i in range(0, len(states), 100)
-        ]
-        return float(np.concatenate(maxq).mean())
+        return float(_maxq(agent, self.validation_states).mean())
+
+    def _dead(self, agent: Agent) -> tuple[float, float]:
+        """Return the shares of dead filters and hidden units, see ``networks.dormancy``."""
+        memory = agent.memory
+        if agent.phase != "train" or memory is None or not memory.can_sample():
+            return float("nan"), float("nan")
+        lanes = np.arange(RECENT) % memory.num_envs
+        back = np.arange(RECENT) // memory.num_envs * 8
+        states = memory.states(lanes, np.maximum(memory.filled[lanes] - 1 - back, 0))
+        from simple_dqn.networks.dormancy import dead_shares  # plotting must not wait for torch
+
+        return dead_shares(agent.network.network, lambda: _maxq(agent, states))
+
+
+def _maxq(agent: Agent, states: NDArray[Any]) -> NDArray[np.float32]:
+    """Return max Q of states, [n], in batches to limit memory."""
+    parts = [agent.network.predict(states[i : i + 100]) for i in range(0, len(states), 100)]
+    maxq: NDArray[np.float32] = np.concatenate(parts).max(axis=1)
+    return maxq

@@ -55,6 +55,8 @@ TITLES = {
     "steps_per_second": "steps per second",
     "std_game_reward": "standard deviation of the scores",
     "mean_game_steps": "steps per game",
+    "dead_filters": "share of filters that never fire",
+    "dead_units": "share of hidden units that never fire",
 }
 # The other phases do not learn: the cost of 0 in their rows is no measurement.
 ONLY_TRAIN = {"meancost", "weight_updates", "total_train_steps"}

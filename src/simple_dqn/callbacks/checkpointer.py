@@ -83,7 +83,7 @@ class Checkpointer(Callback):
         last = "test" if self.options.test_steps else "train"
         may_stop = self.options.stop_at is not None  # the score is not known yet
         finished = self.statistics.epoch == self.options.epochs
-        return agent.phase == last and (finished or may_stop) and agent.complete()
+        return agent.phase == last and (finished or may_stop) and agent.games.complete()
 
     def save(self, agent: Agent) -> None:
         """Write a checkpoint. If that fails, the run continues and the previous one stays.
@@ -94,7 +94,7 @@ class Checkpointer(Callback):
         agent.network.require_finite()
         start = time.monotonic()
         assert agent.memory is not None
-        complete = agent.complete()
+        complete = agent.games.complete()
         finished = self._may_be_finished(agent) and self.statistics.epoch == self.options.epochs
         refill = self.refill and agent.phase == "random"
         state = self.state() | dict(refill=refill, finished=finished, complete=complete)

@@ -6,7 +6,7 @@ Each object takes explicit values instead of the whole configuration.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,19 @@ import torch
 from simple_dqn.agent import Agent
 from simple_dqn.callback import Callback
 from simple_dqn.callbacks.progress import Progress, log_row
-from simple_dqn.callbacks.schedules import NoisyExploration, Schedule
-from simple_dqn.callbacks.share_cores import ShareCores
+from simple_dqn.callbacks.test_players import LoadPlayers, TestPlayer
+from simple_dqn.commands.schedules import make_schedules
 from simple_dqn.deep_q_network import DeepQNetwork
 from simple_dqn.environment import Environment
 from simple_dqn.environments.games import make_environment
 from simple_dqn.environments.parallel import ParallelEnvironment
-from simple_dqn.networks.acceleration import can_be_captured, choose_device, is_worthwhile
+from simple_dqn.networks.acceleration import (
+    can_be_captured,
+    choose_datatype,
+    choose_device,
+    is_worthwhile,
+    keep_freed_memory,
+)
 from simple_dqn.networks.optimizers import make_optimizer
 from simple_dqn.networks.q_network import QNetwork
 from simple_dqn.options import custom_classes
@@ -107,7 +113,9 @@ def build(
     memory = make_memory(config, environment, device, seeds[2]) if with_memory else None
     network = make_network(config, environment, device, updates)
     tests = with_tests and bool(config.run.test_steps or config.run.test_games)
-    testing = make_test_games(config, game, rom, seeds[4], shown) if tests else None
+    testing = (
+        make_test_games(config, game, rom, seeds[4], shown, device.type == "cpu") if tests else None
+    )
     agent = make_agent(config, environment, memory, network, testing, seeds[3])
     statistics = Statistics(config.run.validation_size, on_row=(log_row,))
     callback = make_custom_callback(config)
@@ -128,11 +136,12 @@ def seed(config: Config) -> list[np.random.SeedSequence]:
 
 
 def set_threads(config: Config) -> None:
-    """Set the number of CPU threads of the network, and flush denormals to zero."""
+    """Set the CPU threads of the network, and how its arithmetic and memory are handled."""
     if config.backend.threads:
         torch.set_num_threads(config.backend.threads)
     # The moments of dead units decay to denormals, which are slow on CPUs. Threads inherit this.
     torch.set_flush_denormal(True)
+    keep_freed_memory()
 
 
 def make_memory(
@@ -185,7 +194,7 @@ def make_network(
     )  # fmt: skip
     return DeepQNetwork(
         network, optimizer,
-        datatype=config.backend.datatype,
+        datatype=choose_datatype(config.backend.datatype, device),
         loss_reduction=options.loss_reduction,
         clip_error=options.clip_error,
         has_target_network=config.agent.target_steps > 0,
@@ -216,13 +225,25 @@ def make_q_network(config: Config, environment: Environment) -> QNetwork:
 
 
 def make_test_games(
-    config: Config, game: str, rom: Path | None, seed: np.random.SeedSequence, shown: bool
-) -> tuple[Environment, StateBuffer]:
+    config: Config, game: str, rom: Path | None, seed: np.random.SeedSequence, shown: bool,
+    on_cpu: bool,
+) -> tuple[Environment, StateBuffer]:  # fmt: skip
     """Return the games of test phases and the buffer of their states."""
     lanes = count_test_lanes(config)
     workers = count_test_workers(config, rom, lanes)
     environment = make_environment(config, game, rom, lanes, seed, shown, workers)
+    if isinstance(environment, ParallelEnvironment) and on_cpu:
+        environment.make_player = partial(make_player, config)
     return environment, make_buffer(config, environment)
+
+
+def make_player(config: Config, environment: Environment, lanes: int) -> TestPlayer:
+    """Return what chooses the actions in a process that plays test games, in one thread."""
+    config = replace(config, backend=replace(config.backend, threads=1))
+    set_threads(config)
+    network = make_network(config, environment, torch.device("cpu"), updates=0)
+    shape, dtype = environment.observation_shape, environment.observation_dtype
+    return TestPlayer(network, lanes, config.replay.history_length, shape, dtype)
 
 
 def make_buffer(config: Config, environment: Environment) -> StateBuffer:
@@ -248,6 +269,7 @@ def make_agent(
         train_repeat=config.agent.train_repeat,
         batch_size=config.network.batch_size,
         target_steps=config.agent.target_steps,
+        concurrent=config.agent.concurrent,
         rng=np.random.default_rng(seed),
     )  # fmt: skip
 
@@ -262,49 +284,13 @@ def make_callbacks(
     config: Config, agent: Agent, statistics: Statistics, custom: Callback | None
 ) -> list[Callback]:
     """Return the agent's callbacks in the order in which they are called."""
-    tests = agent.testing_lanes[0]
-    workers = tests.workers if isinstance(tests, ParallelEnvironment) else 0
-    shares = workers and tests is not agent.environment
     return [
         *make_schedules(config, agent),
-        *([ShareCores(workers)] if shares else []),
+        *([LoadPlayers()] if agent.testing_lanes[0].chooses else []),
         Progress(statistics),  # the live line closes before a log line
         statistics,
         *([custom] if custom else []),
     ]
-
-
-def make_schedules(config: Config, agent: Agent) -> list[Callback]:
-    """Return the schedules of ε, the learning rate, β of the replay, and the noise."""
-
-    def set_exploration_rate(rate: float) -> None:
-        agent.exploration_rate_train = rate
-
-    options, learning = config.agent, config.network
-    whole_run = config.run.epochs * config.run.train_steps
-    schedules: list[Callback] = [
-        Schedule(
-            set_exploration_rate, options.exploration_rate_start, options.exploration_rate_end,
-            options.exploration_decay_steps, options.exploration_schedule,
-        )
-    ]  # fmt: skip
-    if learning.learning_rate_schedule != "constant":
-        schedules.append(
-            Schedule(
-                agent.network.set_learning_rate, learning.learning_rate,
-                learning.learning_rate_end, learning.learning_rate_decay_steps or whole_run,
-                learning.learning_rate_schedule,
-            )
-        )  # fmt: skip
-    if isinstance(agent.memory, PrioritizedReplayMemory):
-        set_beta, start = (
-            agent.memory.set_importance_exponent,
-            config.replay.importance_exponent_start,
-        )
-        schedules.append(Schedule(set_beta, start, 1.0, whole_run, "linear"))
-    if learning.noisy:
-        schedules.append(NoisyExploration(agent.network.network.draw_noise))
-    return schedules
 
 
 def count_test_lanes(config: Config) -> int:

@@ -21,7 +21,7 @@ def announce(run: Run) -> None:
     logger.info(
         "%s: %d actions, network on %s in %s%s",
         run.game, len(run.environment.action_meanings), run.network.device,
-        options.backend.datatype, weights,
+        run.network.datatype, weights,
     )  # fmt: skip
 
 

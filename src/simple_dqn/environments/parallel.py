@@ -1,7 +1,8 @@
 """ParallelEnvironment: lanes distributed over worker processes.
 
 Processes, because emulators hold Python's global lock while they run. Results are written to shared
-memory; each round, a message wakes each worker and another reports that it is done.
+memory; each round, a message wakes each worker and another reports that it is done. In tests each
+worker has a copy of the Q-network, so that none waits while another's actions are chosen.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ import signal
 from collections.abc import Callable, Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simple_dqn.environment import Environment, NotRepeatableError, Step, lane_seeds
+from simple_dqn.environment import GREEDY, Environment, NotRepeatableError, Step, lane_seeds
 from simple_dqn.errors import UsageError
 from simple_dqn.storage.states import conform
 
@@ -24,6 +25,25 @@ Make = Callable[[np.random.SeedSequence], Environment]
 
 FLAGS = ("terminals", "truncateds", "game_overs")
 CLOSE_TIMEOUT = 5.0  # seconds for a process to close its games
+
+
+class Player(Protocol):
+    """Chooses the greedy actions of a worker's lanes; see ``callbacks.test_players.TestPlayer``."""
+
+    def actions(self) -> NDArray[np.int64]:
+        """Return the best action in each lane."""
+
+    def restart(self, lanes: NDArray[np.intp], observations: NDArray[Any]) -> None:
+        """See StateBuffer."""
+
+    def add(self, observations: NDArray[Any]) -> None:
+        """See StateBuffer."""
+
+    def load(self, states: NDArray[Any]) -> None:
+        """See StateBuffer."""
+
+    def load_weights(self, weights: dict[str, Any]) -> None:
+        """Set the weights of the Q-network."""
 
 
 class Shared(NamedTuple):
@@ -46,6 +66,10 @@ class ParallelEnvironment(Environment):
         seed: see ``lane_seeds``.
         workers: processes, at most one per lane; started by the first ``restart``.
 
+    Attributes:
+        make_player: makes the player of a worker from one of its games and the number of its
+            lanes; None: the workers do not choose actions.
+
     Raises:
         UsageError: the game cannot be made. Also raised by any method.
         ChildProcessError: a process has died. Raised by any method.
@@ -67,6 +91,7 @@ class ParallelEnvironment(Environment):
         self.lanes = np.array_split(np.arange(num_envs), self.workers)
         self.connections: list[Connection[Any, Any]] = []
         self.processes: list[Any] = []
+        self.make_player: Callable[[Environment, int], Player] | None = None
 
     def _start(self) -> None:
         """Start the processes, not before the games are needed."""
@@ -90,8 +115,9 @@ class ParallelEnvironment(Environment):
                 ours, theirs = context.Pipe()
                 seeds = [self.seeds[lane] for lane in lanes]
                 process = context.Process(
-                    target=_work, args=(self.make, seeds, lanes, n, shared, theirs), daemon=True
-                )
+                    target=_work, daemon=True,
+                    args=(self.make, self.make_player, seeds, lanes, n, shared, theirs),
+                )  # fmt: skip
                 process.start()
                 theirs.close()  # so that the pipe closes when the process ends
                 self.connections.append(ours)
@@ -112,6 +138,19 @@ class ParallelEnvironment(Environment):
                 asked.append(worker)
         self._wait(asked)
         return self.observations.copy() if lanes is None else self.observations[lanes]
+
+    @property
+    def chooses(self) -> bool:  # type: ignore[override]
+        """See Environment."""
+        return self.make_player is not None
+
+    def load_players(self, weights: dict[str, Any], states: NDArray[Any]) -> None:
+        """Give the workers the weights of the Q-network and the current states, [N, H, *shape]."""
+        if not self.processes:
+            self._start()
+        for worker, own in enumerate(self.lanes):
+            self._ask(worker, "load_player", weights, states[own])
+        self._wait(range(len(self.lanes)))
 
     @property
     def groups(self) -> Sequence[slice]:
@@ -201,6 +240,7 @@ def _arrays(
 
 def _work(
     make: Make,
+    make_player: Callable[[Environment, int], Player] | None,
     seeds: list[np.random.SeedSequence],
     lanes: NDArray[np.intp],
     num_envs: int,
@@ -212,7 +252,8 @@ def _work(
     try:
         games = [make(seed) for seed in seeds]
         shape, dtype = games[0].observation_shape, games[0].observation_dtype
-        worker = _Worker(games, lanes, *_arrays(shared, num_envs, shape, dtype))
+        player = make_player(games[0], len(games)) if make_player else None
+        worker = _Worker(games, player, lanes, *_arrays(shared, num_envs, shape, dtype))
         connection.send((None, None))
         while True:
             training, remembered, task, arguments = connection.recv()
@@ -238,27 +279,41 @@ class _Worker:
     def __init__(
         self,
         games: list[Environment],
+        player: Player | None,
         lanes: NDArray[np.intp],
         observations: NDArray[Any],
         rewards: NDArray[np.float64],
         flags: NDArray[np.bool_],
     ) -> None:
         self.games = dict(zip(map(int, lanes), games, strict=True))
+        self.lanes, self.player = lanes, player
         self.observations, self.rewards, self.flags = observations, rewards, flags
+
+    def load_player(self, weights: dict[str, Any], states: NDArray[Any]) -> None:
+        """Set the weights of the Q-network and the current states of the lanes, [n, H, *shape]."""
+        assert self.player
+        self.player.load_weights(weights)
+        self.player.load(states)
 
     def act(self, actions: NDArray[np.integer[Any]]) -> None:
         """Act once in each game and write the results to shared memory."""
+        if self.player and (actions == GREEDY).any():
+            actions = np.where(actions == GREEDY, self.player.actions(), actions)
         for index, (lane, game) in enumerate(self.games.items()):
             step = game.act(actions[index : index + 1])
             self.observations[lane] = step.observations[0]
             self.rewards[lane] = step.rewards[0]
             self.flags[:, lane] = step.terminals[0], step.truncateds[0], step.game_overs[0]
+        if self.player:
+            self.player.add(self.observations[self.lanes])
 
     def restart(self, lanes: NDArray[np.intp], new: bool) -> None:
         """Restart some games; new: start new games, finished or not."""
         for lane in map(int, lanes):
             game = self.games[lane]
             self.observations[lane] = game.restart(None if new else np.zeros(1, np.intp))[0]
+        if self.player:
+            self.player.restart(lanes - self.lanes[0], self.observations[lanes])
 
     def state_dict(self) -> list[dict[str, Any] | None]:
         """Return the state of each lane."""

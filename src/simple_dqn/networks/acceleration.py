@@ -10,8 +10,12 @@ so.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import functools
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,6 +29,8 @@ logger = logging.getLogger(__name__)
 LEAST_UPDATES = 25_000
 # Updates before the first capture, in which cuDNN and the optimiser allocate what they keep.
 WARM_UP = 3
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
 
 Update = Callable[..., Tensor]
 
@@ -43,6 +49,34 @@ def choose_device(backend: str, device_id: int) -> torch.device:
         raise UsageError(f"--backend {backend} --device_id {device_id}: {there}; try --backend cpu")
     torch.cuda.set_device(device_id)  # streams and graphs belong to the current device
     return torch.device("cuda", device_id)
+
+
+@functools.cache
+def has_bfloat16() -> bool:
+    """Whether the CPU has instructions for bfloat16; without them it is many times slower."""
+    try:
+        words = set(Path("/proc/cpuinfo").read_text().split())
+    except OSError:  # not Linux
+        return False
+    return bool(words & {"avx512_bf16", "amx_bf16"})
+
+
+def choose_datatype(datatype: str, device: torch.device) -> str:
+    """Return the datatype for ``--datatype``, see there for "auto"."""
+    if datatype == "auto":
+        return "bfloat16" if device.type == "cpu" and has_bfloat16() else "float32"
+    return datatype
+
+
+def keep_freed_memory() -> None:
+    """Let the C library reuse freed memory of up to 32 MB at a time for the next update.
+
+    By default glibc returns it to the system, which hands out new pages one fault at a time.
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library
+        mallopt = ctypes.CDLL(None).mallopt
+        for setting in (M_MMAP_THRESHOLD, 32 << 20), (M_TRIM_THRESHOLD, 256 << 20):
+            mallopt(*setting)
 
 
 def is_worthwhile(device: torch.device, updates: int) -> bool:

@@ -3,7 +3,7 @@
 The shapes of a batch of B states in the Nature network, with 84x84 screens and A actions:
 
     uint8   [B, 4, 84, 84]   states
-    float32 [B, 4, 84, 84]   divided by 255, here and nowhere else
+    float32 [B, 4, 84, 84]   0 to 255; see PixelConv2d
             [B, 32, 20, 20]  conv 8x8, stride 4, padding conv1_padding, ReLU
             [B, 64, 9, 9]    conv 4x4, stride 2, ReLU
             [B, 64, 7, 7]    conv 3x3, stride 1, ReLU
@@ -78,6 +78,7 @@ class QNetwork(nn.Module):
         )
         layers += [nn.Flatten()]
         fully_connected = NoisyLinear if noisy else nn.Linear
+        output = NoisyLinear if noisy else OutputLinear
 
         def hidden(features: int) -> list[nn.Module]:
             norm = [nn.BatchNorm1d(hidden_units)] if batch_norm else []
@@ -85,8 +86,8 @@ class QNetwork(nn.Module):
 
         def head(outputs: int) -> list[nn.Module]:
             if not hidden_layers:
-                return [fully_connected(features, outputs, bias=False)]
-            return [*hidden(features), fully_connected(hidden_units, outputs)]
+                return [output(features, outputs, bias=False)]
+            return [*hidden(features), output(hidden_units, outputs)]
 
         for _ in range(hidden_layers - 1):
             layers += hidden(features)
@@ -113,10 +114,6 @@ class QNetwork(nn.Module):
         """Return the quantiles of the return of each action, [B, A, K]."""
         if states.dim() == 5:  # boards: the channels of all observations side by side
             states = states.flatten(1, 2)
-        if states.dtype == torch.uint8:
-            # Convolutions are fastest with channels last. On the CPU the two conversions are
-            # vectorised one by one, but not both at once.
-            states = states.contiguous(memory_format=torch.channels_last).float().div_(255)
         values: Tensor = self.layers(states)
         return values.float().reshape(len(values), -1, self.quantiles)
 
@@ -142,7 +139,8 @@ def make_trunk(
     for multiple, kernel, stride in convolutions:
         size = [(side + 2 * padding - kernel) // stride + 1 for side in size]
         outputs = multiple * filters
-        layers += [nn.Conv2d(channels, outputs, kernel, stride, padding)]
+        convolution = nn.Conv2d if layers else PixelConv2d
+        layers += [convolution(channels, outputs, kernel, stride, padding)]
         layers += [nn.BatchNorm2d(outputs)] if batch_norm else []
         layers += [nn.ReLU()]
         channels, padding = outputs, 0
@@ -152,6 +150,38 @@ def make_trunk(
             f"small for the network: --screen_width and --screen_height from 36"
         )
     return layers, channels * math.prod(size)
+
+
+class PixelConv2d(nn.Conv2d):
+    """A convolution of fractions, which takes bytes as well: 255 stands for 1.
+
+    The division by 255 is applied to the weights, a hundredth as many numbers, here and nowhere
+    else.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the convolution of states [B, C, h, w]."""
+        if input.dtype != torch.uint8:
+            return super().forward(input)
+        # Convolutions are fastest with channels last, as the replay memory lays out its batches.
+        # On the CPU the two conversions are vectorised one by one, but not both at once.
+        pixels = input.contiguous(memory_format=torch.channels_last).to(self.weight.dtype)
+        features: Tensor = self._conv_forward(pixels, self.weight / 255, self.bias)
+        return features
+
+
+class OutputLinear(nn.Linear):
+    """A linear layer that stays in float32 in mixed precision.
+
+    The Q-values of two actions often differ by less than bfloat16 resolves, 1/128 between 1 and 2.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return y, [B, out], of x [B, in]."""
+        if input.dtype == self.weight.dtype and not torch.is_autocast_enabled(input.device.type):
+            return super().forward(input)
+        with torch.autocast(input.device.type, enabled=False):
+            return super().forward(input.to(self.weight.dtype))
 
 
 class DuelingHead(nn.Module):

@@ -119,8 +119,9 @@ class BackendOptions:
         choices=("cpu", "gpu", "auto"))
     device_id: int = option(0, "index of the GPU", low=0, high=1023)
     datatype: str = option(
-        "float32", "precision of the forward and backward pass; weights stay in float32",
-        choices=("float32", "bfloat16", "float16"))
+        "float32", "precision of the forward and backward pass; weights stay in float32; auto: "
+        "bfloat16 on a CPU that computes in it (avx512_bf16 or amx_bf16), else float32",
+        choices=("float32", "bfloat16", "float16", "auto"))
     acceleration: bool = option(
         True, "compile the optimiser if the run is long enough to repay it; on a GPU, keep the "
         "replay memory on the device and train with a CUDA graph",
@@ -150,4 +151,8 @@ class AgentOptions:
     target_steps: int = option(
         10_000, "training steps between copies to the target network (0: no target network)",
         unit="steps", low=0, commands=TRAIN)
+    concurrent: bool = option(
+        False, "learn while the games play, with --workers in other processes, instead of after "
+        "them; the transitions of a round can be learnt from the next one on (Daley and Amato "
+        "2021)", commands=TRAIN, only=ONLINE)
 # fmt: on

@@ -71,11 +71,8 @@ class DeviceReplayMemory(ReplayMemory):
     """
 
     def __init__(self, *args: Any, device: torch.device, **kwargs: Any) -> None:
-        self.device = device
         super().__init__(*args, **kwargs)
-
-    def _allocate_screens(self) -> DeviceScreens:
-        return DeviceScreens(self.num_envs, self.slots, self.shape, self.device)
+        self.screens = DeviceScreens(self.num_envs, self.slots, self.shape, device)
 
     def _batch_states(self, lanes: NDArray[np.int64], ages: NDArray[np.int64]) -> Tensor:
         slots, _, kept = self._history(lanes, ages)

@@ -108,7 +108,7 @@ class Checkpoint:
         path = self.folder / _name(number)
         bounds = enumerate(zip(begins, ends, strict=True))
         parts = [memory.read(lane, begin, end) for lane, (begin, end) in bounds]
-        slots = Experience.join(parts)
+        slots = Experience(*map(np.concatenate, zip(*parts, strict=True)))
         checksum = save_tensors(path, SLOTS, pack(slots), {})
         return dict(number=number, checksum=checksum, begins=begins.tolist(), ends=ends.tolist())
 

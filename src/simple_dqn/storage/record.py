@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from simple_dqn.errors import UsageError
+from simple_dqn.networks.acceleration import has_bfloat16
 from simple_dqn.options.definitions import Config
 from simple_dqn.storage.files import write_atomically
 from simple_dqn.storage.run_files import record_path
@@ -87,6 +88,7 @@ def circumstances(rom: Path | None) -> dict[str, Any]:
         python=platform.python_version(),
         platform=platform.platform(),
         threads=torch.get_num_threads(),
+        bfloat16=has_bfloat16(),  # which --datatype auto depends on
     )
 
 

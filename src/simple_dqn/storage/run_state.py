@@ -165,7 +165,7 @@ def _load_games_state(agent: Agent, state: dict[str, Any]) -> None:
     for (environment, buffer), games, states in zip(
         agent.all_lanes, state["environments"], state["states"], strict=True
     ):
-        buffer.states[...] = states
+        buffer.load(states)
         is_current = environment is agent.environment
         try:
             if games is not None:
