@@ -7,7 +7,7 @@ from torch import nn
 
 from simple_dqn.errors import UsageError
 from simple_dqn.networks.dormancy import dead_shares
-from simple_dqn.networks.q_network import NoisyLinear
+from simple_dqn.networks.q_network import LEAST_WEIGHTS, HiddenLinear, NoisyLinear
 
 from .test_deep_q_network import make_network
 
@@ -52,6 +52,27 @@ def test_q_values_stay_in_float32_in_mixed_precision():
             q = network(torch.randn(50, 4, 3))
         assert q.dtype == torch.float32
         assert ((q * 2) % 1 != 0).any()
+
+
+@pytest.mark.parametrize("needs_input_grad", [False, True])
+def test_hidden_layer_is_a_linear_layer(needs_input_grad):
+    """Values and gradients in float32 are those of float64; other types and autocast work, too."""
+    layer, plain = HiddenLinear(700, 300), nn.Linear(700, 300).double()
+    assert layer.weight.numel() >= LEAST_WEIGHTS
+    plain.load_state_dict(layer.state_dict())
+    x = torch.randn(32, 700, requires_grad=needs_input_grad)
+    exact = x.detach().double().requires_grad_(needs_input_grad)
+    y, expected = layer(x), plain(exact)
+    assert torch.allclose(y.double(), expected, atol=1e-5)
+    output_grad = torch.randn(32, 300)
+    y.backward(output_grad)
+    expected.backward(output_grad.double())
+    for own, other in ((layer.weight, plain.weight), (layer.bias, plain.bias), (x, exact)):
+        if own.requires_grad:
+            assert torch.allclose(own.grad.double(), other.grad, rtol=1e-4, atol=1e-4)
+    assert torch.equal(layer.double()(exact), expected)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer.float()(x).dtype == torch.bfloat16
 
 
 def test_dead_shares_by_hand():

@@ -35,6 +35,10 @@ EXTRAS = {
     "pygame": "pygame-ce",
 }
 
+# How often a thread of the network looks for work before it sleeps, in GNU OpenMP. Its default of
+# some 300,000 wastes the cores when other programs are running; see benchmarks/busy.py.
+SPINS = "2000"
+
 Given = dict[str, Any]  # the options that the user gave
 
 
@@ -45,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     says why. 130: interrupted from the keyboard, 143: by SIGTERM, 129: by a closed terminal.
     """
     open_closed_streams()
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
+        os.environ["GOMP_SPINCOUNT"] = SPINS  # read when torch is loaded
     try:
         return explained(sys.argv[1:] if arguments is None else list(arguments))
     finally:

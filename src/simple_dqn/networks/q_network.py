@@ -16,6 +16,7 @@ The shapes of a batch of B states in the Nature network, with 84x84 screens and 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,14 @@ CONVOLUTIONS: tuple[tuple[int, int, int], ...] = ((1, 8, 4), (2, 4, 2), (2, 3, 1
 BOARD_CONVOLUTIONS = ((1, 3, 1),)  # Young and Tian 2019
 
 NOISE = 0.5  # σ₀, Fortunato et al. 2018, section 3.2
+
+# Products smaller than this are faster in one call of ``torch.nn.functional.linear``.
+LEAST_WEIGHTS = 100_000
+
+# Private in torch; where it is missing, the layers are plain.
+_onednn: Any = None
+if hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+    _onednn = torch.ops.mkldnn._linear_pointwise
 
 
 class QNetwork(nn.Module):
@@ -77,7 +86,7 @@ class QNetwork(nn.Module):
             history_length, observation_shape, filters, conv1_padding, batch_norm
         )
         layers += [nn.Flatten()]
-        fully_connected = NoisyLinear if noisy else nn.Linear
+        fully_connected = NoisyLinear if noisy else HiddenLinear
         output = NoisyLinear if noisy else OutputLinear
 
         def hidden(features: int) -> list[nn.Module]:
@@ -170,6 +179,43 @@ class PixelConv2d(nn.Conv2d):
         return features
 
 
+class HiddenLinear(nn.Linear):
+    """A linear layer whose float32 products on a CPU are oneDNN's instead of MKL's.
+
+    torch multiplies matrices by MKL, which on AMD processors leaves half of AVX-512 unused; its
+    convolutions are oneDNN's already.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return y, [B, out], of x [B, in]."""
+        plain = (
+            _onednn is None
+            or self.weight.numel() < LEAST_WEIGHTS
+            or self.weight.device.type != "cpu"
+            or not input.dtype == self.weight.dtype == torch.float32
+            or torch.is_autocast_enabled("cpu")
+        )
+        if plain:
+            return super().forward(input)
+        y: Tensor = _Product.apply(input, self.weight, self.bias)  # type: ignore[no-untyped-call]
+        return y
+
+
+class _Product(torch.autograd.Function):
+    """y = x Wᵀ + b and its gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Any:
+        ctx.save_for_backward(x, weight)
+        return _onednn(x, weight, bias, "none", [], "")
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        x, weight = ctx.saved_tensors
+        of_x = _onednn(grad, weight.t(), None, "none", [], "") if ctx.needs_input_grad[0] else None
+        return of_x, _onednn(grad.t(), x.t(), None, "none", [], ""), grad.sum(dim=0)
+
+
 class OutputLinear(nn.Linear):
     """A linear layer that stays in float32 in mixed precision.
 
@@ -178,7 +224,7 @@ class OutputLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return y, [B, out], of x [B, in]."""
-        if input.dtype == self.weight.dtype and not torch.is_autocast_enabled(input.device.type):
+        if not torch.is_autocast_enabled(input.device.type):
             return super().forward(input)
         with torch.autocast(input.device.type, enabled=False):
             return super().forward(input.to(self.weight.dtype))
