@@ -118,3 +118,110 @@ def test_overwritten_slot_loses_its_priority():
     numbers = memory.tree.get(np.arange(6))
     assert ((numbers == 0) == memory.starts[0]).all()
     assert memory.tree.total == pytest.approx(numbers.sum())
+
+
+class Slow:
+    """Schaul et al. 2016, algorithm 1, on plain lists, with n-step returns; one dict per slot."""
+
+    def __init__(self, slots, lanes, n, gamma, alpha, rng):
+        self.slots, self.n, self.gamma, self.alpha, self.rng = slots, n, gamma, alpha, rng
+        self.rings = [[None] * slots for _ in range(lanes)]
+        self.history = [[] for _ in range(lanes)]  # every slot ever written, oldest first
+        self.largest = 1.0
+
+    def write(self, lane, **slot):
+        slot["p"] = 0.0 if slot["start"] else self.largest**self.alpha
+        position = len(self.history[lane]) % self.slots
+        self.rings[lane][position] = slot
+        self.history[lane].append(slot)
+
+    def stored(self, lane):
+        return self.history[lane][-self.slots :]
+
+    def valid(self, lane, slot):
+        """A transition whose state is complete: its screens back to its start, or H = 2 of them."""
+        stored = self.stored(lane)
+        age = next(i for i, other in enumerate(stored) if other is slot)
+        return not slot["start"] and (age >= 2 or any(s["start"] for s in stored[:age]))
+
+    def sample(self, batch_size, beta):
+        flat = [(lane, slot) for lane, ring in enumerate(self.rings) for slot in ring]
+        sums = np.cumsum([slot["p"] if slot else 0.0 for _, slot in flat])
+        count = sum(not s["start"] for lane in range(len(self.rings)) for s in self.stored(lane))
+        drawn = (np.arange(batch_size) + self.rng.random(batch_size)) / batch_size
+        chosen = [None] * batch_size
+        while True:
+            for i in range(batch_size):
+                if chosen[i] is None:
+                    place = int(np.searchsorted(sums, drawn[i] * sums[-1], side="right"))
+                    if self.valid(*flat[place]):
+                        chosen[i] = place
+            if None not in chosen:
+                break
+            drawn = self.rng.random(batch_size)
+        shares = [flat[place][1]["p"] / sums[-1] for place in chosen]
+        weights = np.array([(count * share) ** -beta for share in shares])
+        return chosen, weights / weights.max(), [self.returns(*flat[place]) for place in chosen]
+
+    def returns(self, lane, slot):
+        stored = self.stored(lane)
+        age = next(i for i, other in enumerate(stored) if other is slot)
+        total, k, terminal = 0.0, 0, False
+        for following in stored[age : age + self.n]:
+            if following["start"] or terminal:
+                break
+            total += self.gamma**k * following["reward"]
+            k, terminal = k + 1, following["terminal"]
+        return total, 0.0 if terminal else self.gamma**k, stored[age + k - 1]["screen"]
+
+    def update(self, places, errors):
+        flat = [slot for ring in self.rings for slot in ring]
+        for place, error in zip(places, errors, strict=True):
+            flat[place]["p"] = (abs(error) + LEAST_PRIORITY) ** self.alpha
+            self.largest = max(self.largest, abs(error) + LEAST_PRIORITY)
+
+
+@pytest.mark.parametrize(("n_step", "exponent"), [(1, 0.6), (3, 0.6), (5, 0.2)])
+def test_a_short_training_agrees_with_a_slow_independent_memory(n_step, exponent):
+    """Indices, weights, returns and post-states of each batch, while the ring wraps many times."""
+    lanes, slots, gamma = 3, 40, 0.9
+    memory = make(slots * lanes, lanes, 2, exponent, seed=7, discount_rate=gamma, n_step=n_step)
+    slow = Slow(slots, lanes, n_step, gamma, exponent, np.random.default_rng(7))
+    rng, number = np.random.default_rng(1), 0
+
+    def restart(which):
+        nonlocal number
+        screens = np.arange(number, number + len(which))
+        number += len(which)
+        memory.restart(np.array(which), screens)
+        for lane, screen in zip(which, screens, strict=True):
+            slow.write(lane, start=True, screen=screen)
+
+    restart([0, 1, 2])
+    for step in range(600):
+        screens = np.arange(number, number + lanes)
+        number += lanes
+        rewards = rng.integers(-1, 2, lanes).astype(float)
+        terminals = rng.random(lanes) < 0.08
+        memory.add(np.zeros(lanes, int), rewards, screens, terminals)
+        for lane in range(lanes):
+            slow.write(
+                lane, start=False, screen=screens[lane], reward=rewards[lane],
+                terminal=bool(terminals[lane]),
+            )  # fmt: skip
+        truncated = ~terminals & (rng.random(lanes) < 0.04)
+        if step > 5 and step % 2:
+            beta = 0.4 + 0.6 * step / 600
+            memory.set_importance_exponent(beta)
+            batch = memory.sample(16)
+            places, weights, returns = slow.sample(16, beta)
+            assert batch.indices.tolist() == places
+            assert batch.weights == pytest.approx(weights, rel=1e-5)
+            assert batch.returns == pytest.approx([r for r, _, _ in returns], abs=1e-5)
+            assert batch.discounts == pytest.approx([d for _, d, _ in returns], rel=1e-5)
+            assert batch.poststates[:, -1].tolist() == [s for _, _, s in returns]
+            errors = rng.exponential(1, 16) * rng.choice([-1, 1], 16)
+            memory.update_priorities(batch.indices, torch.tensor(errors))
+            slow.update(places, errors)
+        if (ended := np.flatnonzero(terminals | truncated)).size:
+            restart(ended.tolist())
