@@ -2,8 +2,8 @@
 
 Training is ``model.learn``, with 1 game and an update every 4 steps, and with 8 games and 2 updates
 per step of all 8. Evaluation is the loop of its ``evaluate_policy``:
-``model.predict(deterministic=True)`` and a step of a vectorised environment, with 1 game, with 8
-games, and with 8 games in separate processes.
+``model.predict(deterministic=True)`` and a step of a vectorised environment, with 1, 8 and 32
+games, and with 8 and 32 in separate processes.
 """
 
 # mypy: ignore-errors
@@ -56,7 +56,9 @@ def test(task: str) -> dict[str, float]:
     for way, count, kind in [
         ("1 game", 1, DummyVecEnv),
         ("8 games", 8, DummyVecEnv),
+        ("32 games", 32, DummyVecEnv),
         ("8 games in processes", 8, SubprocVecEnv),
+        ("32 games in processes", 32, SubprocVecEnv),
     ]:
         envs = environments(task, count, kind)
         observations = envs.reset()

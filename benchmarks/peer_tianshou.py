@@ -3,7 +3,7 @@
 As in its Atari example, the buffer stores single screens and stacks them when sampled, and the
 network takes unscaled pixels. Training calls Collector and update in turn instead of the library's
 trainer, which searches the whole buffer for NaN before each update and is many times slower.
-Evaluation collects at ε .05, with 1 game, with 8 games, and with 8 games in separate processes.
+Evaluation collects at ε .05, with 1, 8 and 32 games, and with 8 and 32 in separate processes.
 """
 
 # mypy: ignore-errors
@@ -85,7 +85,9 @@ def test(task: str) -> dict[str, float]:
     for way, count, kind in [
         ("1 game", 1, VectorEnvType.DUMMY),
         ("8 games", 8, VectorEnvType.DUMMY),
+        ("32 games", 32, VectorEnvType.DUMMY),
         ("8 games in processes", 8, VectorEnvType.SUBPROC_SHARED_MEM_AUTO),
+        ("32 games in processes", 32, VectorEnvType.SUBPROC_SHARED_MEM_AUTO),
     ]:
         envs = environments(task, count, EnvMode.TEST, kind)
         # The collector's default buffer would be larger: 4.5 GB for 8 games.

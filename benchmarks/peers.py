@@ -1,16 +1,19 @@
 """Our speed against that of other DQNs, in training and in evaluation, on one machine.
 
-    python benchmarks/peers.py [--game breakout] [--rounds 3] [--phases train test] [--json FILE]
+    python benchmarks/peers.py [--game breakout] [--rounds 3] [--phases train test] [--threads N]
+                               [--json FILE]
 
 Stable-Baselines3, Tianshou and a plain PyTorch loop do the work of our preset ``nature``: frame
 skip 4, the network of the Nature paper, batches of 32, an update every 4 steps, ε .1, float32 on
-the CPU with PyTorch's default number of threads. The preset ``fast`` learns as many samples per
-step with a narrow network; ``whole network`` is that preset with all filters and units. Each peer
-is configured as its documentation shows; if it supports several games at a time, the fastest
-configuration counts and is named below the table. In evaluation, our steps count only if they are
-part of the result; all steps of the peers count. Each figure comes from a separate process, and
-the programs take turns over the rounds; medians and their ratios are reported. A ratio is to the
-fastest peer; the ratio over the rounds is to the fastest peer of the same round.
+the CPU with PyTorch's default number of threads, or ``--threads``. The preset ``fast`` learns as
+many samples per step, 8, with a narrow network, in float32 or where the CPU has it in bfloat16;
+``whole network`` is that preset with all filters and units. Each peer is configured as its
+documentation shows; if it supports several games at a time, the fastest configuration counts and is
+named below the table. All steps count, in evaluation also those of games that end too late to be
+part of a result; how many of ours are part of one is said below the table. Each figure comes from a
+separate process, and the programs take turns over the rounds; medians and their ratios are
+reported. A ratio is to the fastest peer; the ratio over the rounds is to the fastest peer of the
+same round.
 
 The peers are not dependencies of the project: nothing in src imports them, and pyproject.toml does
 not name them. They are installed in a separate virtual environment, benchmarks/.venv, created on
@@ -42,6 +45,7 @@ PACKAGES = [
 OURS = {  # name: options of simple-dqn train
     "simple_dqn nature": ["--preset", "nature", "--backend", "cpu"],
     "simple_dqn fast": ["--preset", "fast", "--backend", "cpu"],
+    "simple_dqn fast, float32": ["--preset", "fast", "--backend", "cpu", "--datatype", "float32"],
     "simple_dqn fast, whole network": [
         *("--preset", "fast", "--backend", "cpu", "--filters", "32", "--hidden_units", "512"),
     ],
@@ -66,21 +70,26 @@ def peer_python() -> Path:
     return python
 
 
-def commands(phase: str, game: str) -> dict[str, list[str]]:
+def commands(phase: str, game: str, threads: int) -> dict[str, list[str]]:
     """Return the commands that measure `phase`, by name: ours, then the peers'."""
     throughput = [sys.executable, str(HERE / "throughput.py"), "--phase", phase, "--game", game]
-    ours = {name: [*throughput, "--", *options] for name, options in OURS.items()}
+    limit = ["--threads", str(threads)] if threads else []
+    ours = {name: [*throughput, "--", *options, *limit] for name, options in OURS.items()}
     python = str(peer_python())
     peers = {name: [python, str(HERE / script), game, phase] for name, script in PEERS.items()}
     return {**ours, **peers}
 
 
-def measure(command: list[str]) -> Measurement:
+def measure(command: list[str], threads: int) -> Measurement:
     """Run `command` and return the JSON of its last line, or why there is none."""
-    result = subprocess.run(command, capture_output=True, text=True)
+    environment = {**os.environ, **({"OMP_NUM_THREADS": str(threads)} if threads else {})}
+    result = subprocess.run(command, capture_output=True, text=True, env=environment)
     try:
         if result.returncode == 0:
             found: Measurement = json.loads(result.stdout.splitlines()[-1])
+            if "all_steps_per_second" in found:
+                found["counted_steps_per_second"] = found["steps_per_second"]
+                found["steps_per_second"] = found["all_steps_per_second"]
             return {**found, "steps_per_second": float(found["steps_per_second"])}
     except (IndexError, KeyError, TypeError, ValueError):
         return {"failed": "no figure on the last line of the output"}
@@ -125,8 +134,13 @@ def table(found: dict[str, list[Measurement]]) -> list[str]:
 
 
 def notes(found: dict[str, list[Measurement]]) -> list[str]:
-    """Return a line for each peer with several configurations: their medians."""
+    """Return lines about our counted steps, and each peer's configurations: their medians."""
     lines = []
+    for name in OURS:
+        good = [one for one in found[name] if "counted_steps_per_second" in one]
+        if any(one["counted_steps_per_second"] < one["steps_per_second"] for one in good):
+            counted = statistics.median(one["counted_steps_per_second"] for one in good)
+            lines.append(f"{name}: {counted:.0f} steps/s are part of the result")
     for name, runs in found.items():
         several = [one["ways"] for one in runs if len(one.get("ways", ())) > 1]
         if several:
@@ -152,17 +166,18 @@ def main() -> None:
     parser.add_argument("--game", default="breakout")
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each")
     parser.add_argument("--phases", nargs="+", choices=PHASES, default=list(PHASES))
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: the default)")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     args = parser.parse_args()
 
     machine = {"cpu": cpu_model(), "cores": os.cpu_count(), "python": platform.python_version()}
     phases: dict[str, dict[str, list[Measurement]]] = {}
     for phase in args.phases:
-        every = commands(phase, args.game)
+        every = commands(phase, args.game, args.threads)
         found = phases[phase] = {name: [] for name in every}
         for turn in range(1, args.rounds + 1):
             for name, command in every.items():
-                found[name].append(measure(command))
+                found[name].append(measure(command, args.threads))
                 figure = rate(found[name][-1])
                 shown = "failed" if figure is None else f"{figure:.0f} steps/s"
                 print(f"{phase} {turn}/{args.rounds} {name}: {shown}", file=sys.stderr)
@@ -171,7 +186,7 @@ def main() -> None:
         print("\n".join(table(found)), end="\n\n", flush=True)
         if args.json:
             record = {
-                "game": args.game, "rounds": args.rounds, **machine,
+                "game": args.game, "rounds": args.rounds, "threads": args.threads, **machine,
                 "simple_dqn": version("simple-dqn"), "options": OURS, "packages": PACKAGES,
                 "phases": phases,
             }  # fmt: skip

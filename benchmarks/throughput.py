@@ -82,6 +82,8 @@ def measure(phase: str, game: str, options: list[str]) -> dict[str, Any]:
         steps = run.statistics.row["steps"]
         return {
             "steps_per_second": steps / seconds,
+            # In a test, with those of games that ended too late to count
+            "all_steps_per_second": agent.phase.rounds * agent.environment.num_envs / seconds,
             "milliseconds_a_step": {part: s / steps * 1e3 for part, s in spent.items()},
             "floor_milliseconds_a_step": floor(run, phase, rom) * 1e3,
             "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,

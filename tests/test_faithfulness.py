@@ -15,7 +15,7 @@ DETAILS = [
     "Optimiser", "Batch reduction", "Error clip", "Flicker", "Luma", "Resize", "Frame skip",
     "Life loss", "Random start", "Actions", "Exploration", "Target copy", "Learning", "Reward",
     "History", "Initial weights", "First convolution", "Network", "Replay", "Evaluation",
-    "Discount", "Length",
+    "Order of acting and learning", "Pixels", "Discount", "Length",
 ]  # fmt: skip
 
 

@@ -37,7 +37,7 @@ EXTRAS = {
 
 # How often a thread of the network looks for work before it sleeps, in GNU OpenMP. Its default of
 # some 300,000 wastes the cores when other programs are running; see benchmarks/busy.py.
-SPINS = "2000"
+SPINS = "5000"
 
 Given = dict[str, Any]  # the options that the user gave
 
