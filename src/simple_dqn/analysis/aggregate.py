@@ -1,4 +1,4 @@
-"""Statistics of many runs (Agarwal et al. 2021, "Deep RL at the edge of the statistical precipice").
+"""Statistics of many runs, those of Agarwal et al. 2021 (arXiv 2108.13264).
 
 Scores are normalised ones, [games, runs]: nan where a game has fewer runs than another. An interval
 is the middle 95% of what bootstrap samples of the runs give; each game's runs are drawn anew and
@@ -33,7 +33,7 @@ class Estimate(NamedTuple):
 def interquartile_mean(scores: Scores) -> NDArray[np.float64]:
     """Return the mean of the middle half of all runs of all games, over the last two axes.
 
-    As ``scipy.stats.trim_mean(scores, .25)``: of n runs, the n // 4 lowest and highest are left out.
+    As ``scipy.stats.trim_mean(scores, .25)``: of n runs, n // 4 are left out at either end.
     """
     flat = np.sort(scores.reshape(*scores.shape[:-2], -1), axis=-1)  # nan last
     counts = (~np.isnan(flat)).sum(axis=-1)
@@ -54,7 +54,7 @@ def median(scores: Scores) -> NDArray[np.float64]:
 
 
 def optimality_gap(scores: Scores, target: float = 1.0) -> NDArray[np.float64]:
-    """Return by how much the runs are below ``target``, 1 for human, on average; lower is better."""
+    """Return how far the runs are below ``target``, 1 for human, on average; lower is better."""
     return np.asarray(target - np.nanmean(np.minimum(scores, target), axis=(-2, -1)))
 
 
@@ -109,9 +109,7 @@ def improvement(first: Scores, second: Scores) -> NDArray[np.float64]:
     return np.asarray((wins / there.sum(axis=(-2, -1))).mean(axis=-1))
 
 
-def probability_of_improvement(
-    first: Scores, second: Scores, samples: int = SAMPLES
-) -> Estimate:
+def probability_of_improvement(first: Scores, second: Scores, samples: int = SAMPLES) -> Estimate:
     """Return ``improvement`` and its interval; the runs of both sides are drawn apart."""
     rng = np.random.default_rng(SEED)
     values = improvement(resampled(first, rng, samples), resampled(second, rng, samples))
