@@ -32,7 +32,9 @@ EXTRAS = {
     "captum": "captum",
     "matplotlib": "matplotlib",
     "PIL": "pillow",
+    "pandas": "pandas",
     "pygame": "pygame-ce",
+    "scipy": "scipy",
 }
 
 # How often a thread of the network looks for work before it sleeps, in GNU OpenMP. Its default of
@@ -160,6 +162,10 @@ def run_command(
         from simple_dqn.analysis.plot import plot
 
         plot([Path(csv) for csv in positionals["csvs"]], resolve(given).plot)
+    elif command == "compare":
+        from simple_dqn.commands.compare import compare
+
+        compare([Path(run) for run in positionals["runs"]], resolve(given).compare)
     elif command.startswith("profile_"):
         from simple_dqn.commands.profile import profile
 

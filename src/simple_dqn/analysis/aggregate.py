@@ -86,7 +86,12 @@ def resampled(
 def estimate(
     scores: Scores, aggregate: Callable[[Scores], NDArray[np.float64]], samples: int = SAMPLES
 ) -> Estimate:
-    """Return an aggregate of scores [games, runs] and its interval by a stratified bootstrap."""
+    """Return an aggregate of scores [games, runs] and its interval by a stratified bootstrap.
+
+    With a single run per game there is no interval: nan.
+    """
+    if scores.shape[1] == 1:
+        return Estimate(float(aggregate(scores)), float("nan"), float("nan"))
     rng = np.random.default_rng(SEED)
     at_once = max(MOST_NUMBERS // scores.size, 1)
     values = np.concatenate(
@@ -111,6 +116,8 @@ def improvement(first: Scores, second: Scores) -> NDArray[np.float64]:
 
 def probability_of_improvement(first: Scores, second: Scores, samples: int = SAMPLES) -> Estimate:
     """Return ``improvement`` and its interval; the runs of both sides are drawn apart."""
+    if first.shape[1] == second.shape[1] == 1:
+        return Estimate(float(improvement(first, second)), float("nan"), float("nan"))
     rng = np.random.default_rng(SEED)
     values = improvement(resampled(first, rng, samples), resampled(second, rng, samples))
     return Estimate(float(improvement(first, second)), *_interval(values))

@@ -124,6 +124,19 @@ class PlotOptions:
 
 
 @dataclass(frozen=True)
+class CompareOptions:
+    """Comparison."""
+
+    comparison_file: str = option(
+        "results/comparison", "where the results are written, with .csv, .png and .html added",
+        commands=("compare",), scope="place")
+    normalize: str = option(
+        "auto", "what a normalised score of 1 is: the published human score, or the best label's "
+        "mean; auto: human if all games have a human score", choices=("auto", "human", "best"),
+        commands=("compare",))
+
+
+@dataclass(frozen=True)
 class VisualizationOptions:
     """Visualization."""
 
@@ -151,5 +164,5 @@ class CommonOptions:
     log_level: str = option(
         "INFO", "lowest severity of the log lines that are printed",
         choices=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
-        commands=(*TRAIN, *TEST, *WATCH, "plot"), scope="place")
+        commands=(*TRAIN, *TEST, *WATCH, "plot", "compare"), scope="place")
 # fmt: on

@@ -18,6 +18,7 @@ from typing import Any, get_args, get_type_hints
 
 from simple_dqn.options.command_options import (
     CommonOptions,
+    CompareOptions,
     PlotOptions,
     RunOptions,
     VisualizationOptions,
@@ -44,6 +45,7 @@ class Config:
     run: RunOptions = field(default_factory=RunOptions)
     watch: WatchOptions = field(default_factory=WatchOptions)
     plot: PlotOptions = field(default_factory=PlotOptions)
+    compare: CompareOptions = field(default_factory=CompareOptions)
     visualization: VisualizationOptions = field(default_factory=VisualizationOptions)
     common: CommonOptions = field(default_factory=CommonOptions)
 

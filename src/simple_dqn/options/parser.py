@@ -20,6 +20,7 @@ RUN = ("run", "<game>[_<label>], or one of its snapshots to resume from")
 PLAYED = ("snapshot_or_game", "snapshots/<game>[_<label>]_<epoch>.safetensors; or a ROM file or "
           "the name of a game, to play it yourself")  # fmt: skip
 CSVS = ("csvs", "results/<game>[_<label>].csv, one or more")
+RUNS = ("runs", "statistics files (.csv), or folders of them, one or more")
 # command -> ((name, help) of each positional argument, what the command does)
 COMMANDS: dict[str, tuple[tuple[tuple[str, str], ...], str]] = {
     "train": (
@@ -37,6 +38,10 @@ COMMANDS: dict[str, tuple[tuple[tuple[str, str], ...], str]] = {
         "record a video of a snapshot playing: videos/<game>[_<label>]_<epoch>.mp4",
     ),
     "plot": ((CSVS,), "plot the statistics of one or more runs: results/<game>[_<label>].png"),
+    "compare": (
+        (RUNS,),
+        "compare runs by label over games and seeds: results/comparison.csv, .png and .html",
+    ),
     "visualize": (
         (SNAPSHOT,),
         "show what activates the filters: results/<game>[_<label>]_<epoch>.html",
@@ -47,7 +52,7 @@ COMMANDS: dict[str, tuple[tuple[tuple[str, str], ...], str]] = {
 }
 OPTIONAL = {"label"}
 FROM = "from_record"  # the key of --from; 'from' is a keyword of Python
-SEVERAL = {"csvs"}
+SEVERAL = {"csvs", "runs"}
 
 TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 METAVARS: dict[Any, str] = {int: "N", float: "X", bool: "true|false", str: "TEXT", PATHS: "FILE"}
@@ -161,7 +166,7 @@ def _add_positionals(parser: Parser, command: str) -> None:
 def _default(command: str, field: Field[Any]) -> str:
     """Return what the help of a command says about the default of an option, or nothing."""
     meta, default = field.metadata, field.default
-    of_snapshot = command not in ("train", "plot", *PROFILE)
+    of_snapshot = command not in ("train", "plot", "compare", *PROFILE)
     if command == "play" and field.name in PLAY_DEFAULTS:
         default = PLAY_DEFAULTS[field.name]
     elif of_snapshot and "train" in meta["commands"] and field.name not in PLACES:
