@@ -33,7 +33,9 @@ EXTRAS = {
     "matplotlib": "matplotlib",
     "PIL": "pillow",
     "pandas": "pandas",
+    "pyarrow": "pyarrow",
     "pygame": "pygame-ce",
+    "ray": "'ray[tune]'",
     "scipy": "scipy",
 }
 
@@ -162,6 +164,11 @@ def run_command(
         from simple_dqn.analysis.plot import plot
 
         plot([Path(csv) for csv in positionals["csvs"]], resolve(given).plot)
+    elif command == "sweep":
+        check(given)
+        from simple_dqn.commands.sweep import sweep
+
+        sweep(positionals["games"], given)
     elif command == "compare":
         from simple_dqn.commands.compare import compare
 

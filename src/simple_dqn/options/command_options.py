@@ -60,7 +60,8 @@ class RunOptions:
         commands=("train", "resume"), scope="place")
     csv_file: str = option(
         "", "file for the statistics, a row per phase (default: results/<game>[_<label>].csv; "
-        "for a test, none)", commands=("train", "resume", "test"), scope="place", on_resume="ask")
+        "for a test, none)", commands=("train", "resume", "test"), scope="place", on_resume="ask",
+        swept=False)
     overwrite: bool = option(
         False, "replace the files of an earlier run of this name",
         commands=("train", "test", "record", "play"), scope="place", saved_play=True)
@@ -124,6 +125,34 @@ class PlotOptions:
 
 
 @dataclass(frozen=True)
+class SweepOptions:
+    """Sweep."""
+
+    label: str = option(
+        "sweep", "name of the study: results/<label>/ and snapshots/<label>/",
+        commands=("sweep",), scope="place")
+    seeds: int = option(
+        3, "runs of each game and variant, with the seeds from --random_seed (1) on", unit="seeds",
+        low=1, high=10_000, commands=("sweep",), scope="place")
+    grid: tuple[str, ...] = option(
+        (), "option=value,value...: a variant for every value, or for every combination",
+        commands=("sweep",), scope="place")
+    storage: str = option(
+        "sweeps", "where checkpoints, rows and snapshots of the runs are kept: a folder, on a "
+        "cluster a shared one, or a URI such as s3://bucket/folder", commands=("sweep",),
+        scope="place")
+    address: str = option(
+        "", "of a Ray cluster to join (default: the cores of this machine)", commands=("sweep",),
+        scope="place")
+    cpus_per_run: float = option(
+        1.0, "cores that each run gets; it has as many threads", low=0.01, high=1024,
+        commands=("sweep",), scope="place")
+    gpus_per_run: float = option(
+        0.0, "GPUs that each run gets; a fraction shares one", low=0, high=64,
+        commands=("sweep",), scope="place")
+
+
+@dataclass(frozen=True)
 class CompareOptions:
     """Comparison."""
 
@@ -164,5 +193,5 @@ class CommonOptions:
     log_level: str = option(
         "INFO", "lowest severity of the log lines that are printed",
         choices=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
-        commands=(*TRAIN, *TEST, *WATCH, "plot", "compare"), scope="place")
+        commands=(*TRAIN, *TEST, *WATCH, "plot", "compare", "sweep"), scope="place")
 # fmt: on

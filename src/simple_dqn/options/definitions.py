@@ -21,6 +21,7 @@ from simple_dqn.options.command_options import (
     CompareOptions,
     PlotOptions,
     RunOptions,
+    SweepOptions,
     VisualizationOptions,
     WatchOptions,
 )
@@ -45,6 +46,7 @@ class Config:
     run: RunOptions = field(default_factory=RunOptions)
     watch: WatchOptions = field(default_factory=WatchOptions)
     plot: PlotOptions = field(default_factory=PlotOptions)
+    sweep: SweepOptions = field(default_factory=SweepOptions)
     compare: CompareOptions = field(default_factory=CompareOptions)
     visualization: VisualizationOptions = field(default_factory=VisualizationOptions)
     common: CommonOptions = field(default_factory=CommonOptions)

@@ -36,6 +36,7 @@ def option(
     repeated: bool = False,
     recipe: Literal["", "atari", "screen"] = "",
     saved_play: bool = False,
+    swept: bool = True,
 ) -> T:
     """Declare one option: a dataclass field with the metadata that parser, checks and files use.
 
@@ -59,7 +60,12 @@ def option(
         recipe: "atari" or "screen" if it affects how observations are made: of Atari games only,
             or of all games with screens.
         saved_play: whether it affects ``play`` only with ``--save_experience``.
+        swept: whether ``sweep`` takes it for its runs if ``train`` does. What is shown, and where
+            files lie, it decides itself.
     """
+    of_runs = scope != "place" or repeated or on_resume
+    if swept and of_runs and "train" in commands:
+        commands = (*commands, "sweep")
     return field(
         default=default,
         metadata=dict(

@@ -38,6 +38,10 @@ COMMANDS: dict[str, tuple[tuple[tuple[str, str], ...], str]] = {
         "record a video of a snapshot playing: videos/<game>[_<label>]_<epoch>.mp4",
     ),
     "plot": ((CSVS,), "plot the statistics of one or more runs: results/<game>[_<label>].png"),
+    "sweep": (
+        (("games", f"one or more: {GAME[1]}"),),
+        "run games, variants and seeds on all cores or a cluster; again to continue",
+    ),
     "compare": (
         (RUNS,),
         "compare runs by label over games and seeds: results/comparison.csv, .png and .html",
@@ -52,7 +56,7 @@ COMMANDS: dict[str, tuple[tuple[tuple[str, str], ...], str]] = {
 }
 OPTIONAL = {"label"}
 FROM = "from_record"  # the key of --from; 'from' is a keyword of Python
-SEVERAL = {"csvs", "runs"}
+SEVERAL = {"csvs", "runs", "games"}
 
 TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 METAVARS: dict[Any, str] = {int: "N", float: "X", bool: "true|false", str: "TEXT", PATHS: "FILE"}
@@ -166,7 +170,7 @@ def _add_positionals(parser: Parser, command: str) -> None:
 def _default(command: str, field: Field[Any]) -> str:
     """Return what the help of a command says about the default of an option, or nothing."""
     meta, default = field.metadata, field.default
-    of_snapshot = command not in ("train", "plot", "compare", *PROFILE)
+    of_snapshot = command not in ("train", "plot", "compare", "sweep", *PROFILE)
     if command == "play" and field.name in PLAY_DEFAULTS:
         default = PLAY_DEFAULTS[field.name]
     elif of_snapshot and "train" in meta["commands"] and field.name not in PLACES:

@@ -1,0 +1,184 @@
+"""A study on Ray Tune: its runs as trials, retried on other nodes, and their results collected."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import tempfile
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+
+from simple_dqn.commands.sweeps.plan import PlannedRun
+from simple_dqn.commands.sweeps.progress import StudyProgress
+from simple_dqn.commands.sweeps.storage import RunStorage, open_storage
+from simple_dqn.commands.sweeps.trial import DONE, run_trial
+from simple_dqn.errors import UsageError
+from simple_dqn.options.definitions import ASKED_AGAIN, Config
+from simple_dqn.replay_memory import ReplayMemory
+from simple_dqn.storage.files import write_atomically
+
+logger = logging.getLogger(__name__)
+
+ATTEMPTS = 20  # of a run whose process or node dies
+COMMAND = "command.json"  # the kept file with the game and options of a run
+SCREEN = (84, 84)  # of the memory that a run is expected to take at most
+OVERHEAD = 600_000_000  # bytes of a run besides its replay memory
+CONNECT_SECONDS = 10
+
+
+def run_study(
+    runs: Sequence[PlannedRun], place: str, label: str, address: str, cpus: float, gpus: float
+) -> list[str]:
+    """Run what is not finished yet; collect results and snapshots.
+
+    Args:
+        runs: of the study.
+        place: a folder or a URI, where the files of the runs are kept.
+        label: of the study.
+        address: of a Ray cluster; empty for the cores of this machine.
+        cpus, gpus: of each run; fractions share one.
+
+    Returns:
+        a line for each run that could not be finished.
+
+    Raises:
+        UsageError: the storage cannot be written, nobody answers at the address, or the study has
+            one of the runs with other options.
+    """
+    filesystem, folder = open_storage(f"{place.rstrip('/')}/{label}")
+    kept = {run.name: RunStorage(filesystem, f"{folder}/{run.name}") for run in runs}
+    for run in runs:
+        _require_same(run, kept[run.name], label)
+    left = [run for run in runs if not kept[run.name].read(DONE)]
+    if left:
+        connect(address)
+        try:
+            _fit(left, filesystem, folder, cpus, gpus)
+        finally:
+            ray.shutdown()
+    problems = []
+    for run in runs:
+        ending = kept[run.name].read(DONE)
+        if ending == "finished":
+            collect(run.name, kept[run.name], label)
+        else:
+            problems.append(f"{run.name}: {ending or 'not finished; the same command continues'}")
+    return problems
+
+
+def connect(address: str) -> None:
+    """Start Ray on this machine, or join a cluster.
+
+    Raises:
+        UsageError: nobody answers at the address.
+    """
+    if address not in ("", "auto"):
+        host, _, port = address.rpartition("://")[2].rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+        except (OSError, ValueError) as error:  # Ray itself would wait for minutes
+            raise UsageError(f"--address '{address}': nobody answers there ({error})") from None
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # which prints in spite of verbose=0
+    try:
+        ray.init(
+            address=address or "local", include_dashboard=False if not address else None,
+            log_to_driver=False, logging_level=logging.ERROR,
+        )  # fmt: skip
+    except Exception as error:  # Ray has several
+        reason = (str(error).strip().splitlines() or ["no answer"])[0]
+        raise UsageError(f"--address '{address}': {reason}") from None
+
+
+def _require_same(run: PlannedRun, storage: RunStorage, label: str) -> None:
+    """Raise UsageError if the study has a run of this name with another game or other options."""
+    own = json.dumps({"game": Path(run.game).name, **run.given}, sort_keys=True)
+    there = storage.read(COMMAND)
+    if there and there != own:
+        raise UsageError(
+            f"the study '{label}' has the run {run.name} with other options: give another --label"
+        )
+    if not there:
+        storage.write(COMMAND, own)
+
+
+def _fit(
+    runs: Sequence[PlannedRun], filesystem: Any, folder: str, cpus: float, gpus: float
+) -> None:
+    """Run the trials; each ends in its storage."""
+    trials = [
+        {
+            "name": run.name, "game": run.game, "arguments": arguments(run.given),
+            "again": arguments({k: v for k, v in run.given.items() if k in ASKED_AGAIN}),
+            "threads": max(int(cpus), 1), "memory": memory_of(run.config),
+        }
+        for run in runs
+    ]  # fmt: skip
+
+    def resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        one = {"CPU": cpus, "GPU": gpus, "memory": config["run"]["memory"]}
+        return tune.PlacementGroupFactory([{k: v for k, v in one.items() if v}])
+
+    trainable = partial(_trial, filesystem=filesystem, folder=folder, home=os.getcwd())
+    with tempfile.TemporaryDirectory(prefix="simple_dqn_study_") as books:
+        tuner = tune.Tuner(
+            tune.with_resources(trainable, resources),
+            param_space={"run": tune.grid_search(trials)},
+            tune_config=tune.TuneConfig(
+                trial_name_creator=lambda trial: trial.config["run"]["name"],
+                trial_dirname_creator=lambda trial: trial.config["run"]["name"],
+            ),
+            run_config=tune.RunConfig(
+                name="study", storage_path=books, verbose=0,
+                failure_config=tune.FailureConfig(max_failures=ATTEMPTS),
+                callbacks=[StudyProgress([run.name for run in runs])],
+            ),
+        )  # fmt: skip
+        tuner.fit()
+
+
+def _trial(config: dict[str, Any], filesystem: Any, folder: str, home: str) -> None:
+    """Run one trial in a worker of Ray."""
+    run = config["run"]
+    storage = RunStorage(filesystem, f"{folder}/{run['name']}")
+    run_trial(
+        run["name"], run["game"], run["arguments"], run["again"], run["threads"], storage, home,
+        lambda row: tune.report(row),
+    )  # fmt: skip
+
+
+def arguments(given: dict[str, Any]) -> list[str]:
+    """Return options as arguments of ``train``."""
+    words: list[str] = []
+    for name, value in given.items():
+        if isinstance(value, tuple | list):
+            words += [f"--{name}", *map(str, value)] if value else []
+        else:
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+            words.append(f"--{name}={text}")
+    return words
+
+
+def memory_of(config: Config) -> int:
+    """Return the bytes that a run takes at most, with screens of the size that its options say."""
+    env = config.environment
+    shape = (env.screen_height, env.screen_width)
+    return ReplayMemory.nbytes(config.replay.replay_size, shape, "uint8") + OVERHEAD
+
+
+def collect(name: str, storage: RunStorage, label: str) -> None:
+    """Copy rows, record and snapshots of a finished run to its folders of the study."""
+    for path, data in storage.files():
+        folder, _, file = path.rpartition("/")
+        if folder in ("results", "snapshots") and not file.endswith(".resume"):
+            target = Path(folder) / label / file
+            if not target.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(target, data())

@@ -1,0 +1,184 @@
+"""sweep: the runs of a study; and, marked ray, studies whose runs, command and nodes are killed."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from simple_dqn.commands.sweeps.plan import plan
+from simple_dqn.errors import UsageError
+from simple_dqn.main import main
+from simple_dqn.statistics import TIME_COLUMNS
+
+TINY = (
+    "--train_steps", "1200", "--test_steps", "1500", "--random_steps", "400", "--epochs", "4",
+    "--replay_size", "2000", "--hidden_units", "32", "--filters", "4", "--checkpoint_every", "300",
+)  # fmt: skip
+
+
+def test_plan_by_hand():
+    """2 games x 2 learning rates x 2 values of Double x 2 seeds, in this order."""
+    grid = ["learning_rate=0.1,0.2", "--double-q=true,false"]
+    runs, problems = plan(["pong", "CartPole-v1"], {"random_seed": 5}, grid, 2)
+    assert problems == []
+    assert [run.name for run in runs[:5]] == [
+        "pong_learning_rate-0.1_double_q-True_5", "pong_learning_rate-0.1_double_q-True_6",
+        "pong_learning_rate-0.1_double_q-False_5", "pong_learning_rate-0.1_double_q-False_6",
+        "pong_learning_rate-0.2_double_q-True_5",
+    ]  # fmt: skip
+    assert len(runs) == 16
+    assert len({run.name for run in runs}) == 16
+    last = runs[-1]
+    assert (last.game, last.seed) == ("CartPole-v1", 6)
+    assert (last.config.network.learning_rate, last.config.network.double_q) == (0.2, False)
+    assert (last.config.common.preset, runs[0].config.common.preset) == ("vector", "nature")
+
+
+def test_plan_without_a_grid():
+    runs, _ = plan(["pong"], {}, [], 3)
+    assert [run.name for run in runs] == ["pong_1", "pong_2", "pong_3"]
+
+
+def test_a_game_that_cannot_be_played_is_named_and_the_others_go_on():
+    runs, problems = plan(["pong", "nosuch"], {}, [], 1)
+    assert [run.name for run in runs] == ["pong_1"]
+    assert len(problems) == 1
+    assert problems[0].startswith("nosuch is left out: there is no ROM file 'nosuch'")
+
+
+@pytest.mark.parametrize(
+    ("games", "given", "grid", "message"),
+    [
+        (["pong", "Pong"], {}, [], "Pong is named twice, first as pong"),
+        (["nosuch"], {}, [], "nosuch is left out"),
+        (["pong"], {}, ["learning_rate="], "must be option=value,value"),
+        (["pong"], {}, ["learning_rate"], "must be option=value,value"),
+        (["pong"], {}, ["rate=1,2"], "have no option 'rate'"),
+        (["pong"], {}, ["learning_rate=0.1,x"], "invalid float value: 'x'"),
+        (["pong"], {}, ["learning_rate=0.1,50"], "--learning_rate must be from 0 to 10"),
+        (["pong"], {}, ["random_seed=1,2"], "a sweep sets --random_seed itself"),
+        (["pong"], {}, ["overwrite=true,false"], "have no option 'overwrite'"),
+        (["pong"], {}, ["double_q=true", "double_q=false"], "names double_q twice"),
+        (["pong"], {"optimizer": "nosuch"}, [], "--optimizer must be one of"),
+    ],
+)
+def test_a_study_that_no_run_could_take_is_refused(games, given, grid, message):
+    with pytest.raises(UsageError, match=message):
+        plan(games, given, grid, 2)
+
+
+# --- marked ray -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    pytest.importorskip("ray")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def start(*arguments: str) -> subprocess.Popen:
+    """Start a study in its own session, as a terminal would."""
+    command = [sys.executable, "-m", "simple_dqn", "sweep", *arguments]
+    return subprocess.Popen(command, start_new_session=True)
+
+
+def wait_for(pattern: str, timeout: float = 60) -> list[int]:
+    """Return the numbers of the processes with this command line, once there are any."""
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        found = subprocess.run(["pgrep", "-f", pattern], capture_output=True, text=True).stdout
+        if found.split():
+            return [int(number) for number in found.split()]
+        time.sleep(0.2)
+    raise TimeoutError(pattern)
+
+
+def wait_for_file(path: Path, timeout: float = 120) -> None:
+    """Wait until a file exists."""
+    end = time.monotonic() + timeout
+    while not path.exists():
+        assert time.monotonic() < end, path
+        time.sleep(0.2)
+
+
+def assert_as_undisturbed(label: str, games: list[str], seeds: int) -> None:
+    """Compare rows without times, and last snapshots, with those of ``train``."""
+    for game in games:
+        for seed in range(1, seeds + 1):
+            name = f"{game}_{seed}"
+            arguments = ["train", game, str(seed), *TINY, "--random_seed", str(seed)]
+            assert main([*arguments, "--threads", "1", "--test_workers", "0"]) == 0
+            rows = []
+            for path in (f"results/{name}.csv", f"results/{label}/{name}.csv"):
+                with open(path) as file:
+                    read = list(csv.DictReader(file))
+                rows.append([{k: v for k, v in r.items() if k not in TIME_COLUMNS} for r in read])
+            assert rows[0] == rows[1]
+            last = [Path(f) / f"{name}_4.safetensors" for f in ("snapshots", f"snapshots/{label}")]
+            assert last[0].read_bytes() == last[1].read_bytes()
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_killed_runs_and_a_killed_command_change_nothing(folder):
+    arguments = ["pong", "breakout", "--label", "k", "--seeds", "2", *TINY]
+    study = start(*arguments)
+    wait_for_file(folder / "sweeps/k/pong_1/snapshots/pong_1.checkpoint/run.safetensors")
+    for run in wait_for(r"simple_dqn (train|resume) .*pong_1"):
+        os.kill(run, signal.SIGKILL)
+    wait_for_file(folder / "sweeps/k/pong_2/done")
+    study.kill()
+    study.wait()
+    assert not (folder / "results/k").exists()
+    assert start(*arguments).wait(300) == 0
+    assert_as_undisturbed("k", ["pong", "breakout"], 2)
+    marks = {p: p.stat().st_mtime_ns for p in (folder / "results/k").iterdir()}
+    assert start(*arguments).wait(60) == 0  # finished runs are not repeated
+    assert marks == {p: p.stat().st_mtime_ns for p in (folder / "results/k").iterdir()}
+    assert start(*arguments, "--learning_rate", "0.1").wait(60) == 2
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_a_lost_node_changes_nothing(folder):
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
+    )
+    try:
+        node = cluster.add_node(num_cpus=1)
+        cluster.wait_for_nodes()
+        study = start("pong", "--label", "c", "--seeds", "2", "--address", cluster.address, *TINY)
+        for seed in (1, 2):  # one on each node
+            wait_for_file(
+                folder / f"sweeps/c/pong_{seed}/snapshots/pong_{seed}.checkpoint/run.safetensors"
+            )
+        cluster.remove_node(node, allow_graceful=False)
+        assert study.wait(300) == 0
+    finally:
+        cluster.shutdown()
+    assert_as_undisturbed("c", ["pong"], 2)
+
+
+@pytest.mark.ray
+def test_nobody_at_the_address(folder, capsys):
+    began = time.monotonic()
+    assert main(["sweep", "pong", "--address", "127.0.0.1:1", *TINY]) == 2
+    assert time.monotonic() - began < 30
+    assert "nobody answers there" in capsys.readouterr().err
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("storage", ["/proc/none", "nosuch://bucket"])
+def test_storage_that_cannot_be_written(folder, capsys, storage):
+    assert main(["sweep", "pong", "--storage", storage, *TINY]) == 2
+    assert "cannot be written" in capsys.readouterr().err
