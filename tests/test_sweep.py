@@ -182,3 +182,18 @@ def test_nobody_at_the_address(folder, capsys):
 def test_storage_that_cannot_be_written(folder, capsys, storage):
     assert main(["sweep", "pong", "--storage", storage, *TINY]) == 2
     assert "cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(300)
+def test_interrupted_study_keeps_its_files_and_continues(folder):
+    arguments = ["pong", "--label", "i", "--seeds", "1", *TINY]
+    study = start(*arguments)
+    kept = folder / "sweeps/i/pong_1"
+    wait_for_file(kept / "snapshots/pong_1.checkpoint/run.safetensors")
+    os.killpg(study.pid, signal.SIGINT)
+    assert study.wait(60) == 130
+    assert (kept / "command.json").exists()
+    assert (kept / "snapshots/pong_1.checkpoint/run.safetensors").exists()
+    assert start(*arguments).wait(200) == 0
+    assert_as_undisturbed("i", ["pong"], 1)

@@ -30,7 +30,7 @@ class RunStorage:
         self._kept: dict[str, tuple[int, int]] = {}  # (size, time) of what was copied last
 
     def keep(self, work: Path) -> None:
-        """Copy what is new in the folder ``work``; remove what is no longer there."""
+        """Copy what is new in the folder ``work``; remove what its checkpoint no longer needs."""
         marks = _marks(work)
         last = [name for name in marks if name.endswith(RESUMED_FROM)]
         for name in [*(n for n in marks if n not in last), *last]:
@@ -40,7 +40,7 @@ class RunStorage:
                 except FileNotFoundError:  # replaced by a newer checkpoint: the next round has it
                     return
                 self._kept[name] = marks[name]
-        for name in set(self._kept) - set(marks):
+        for name in set(self._kept) - set(marks) if last else ():
             self.filesystem.delete_file(f"{self.folder}/{name}")
             del self._kept[name]
 

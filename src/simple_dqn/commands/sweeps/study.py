@@ -18,7 +18,7 @@ from ray import tune
 from simple_dqn.commands.sweeps.plan import PlannedRun
 from simple_dqn.commands.sweeps.progress import StudyProgress
 from simple_dqn.commands.sweeps.storage import RunStorage, open_storage
-from simple_dqn.commands.sweeps.trial import DONE, run_trial
+from simple_dqn.commands.sweeps.trial import DONE, FINISHED, run_trial
 from simple_dqn.errors import UsageError
 from simple_dqn.options.definitions import ASKED_AGAIN, Config
 from simple_dqn.replay_memory import ReplayMemory
@@ -49,6 +49,7 @@ def run_study(
         a line for each run that could not be finished.
 
     Raises:
+        KeyboardInterrupt: it was interrupted; what is finished has been collected.
         UsageError: the storage cannot be written, nobody answers at the address, or the study has
             one of the runs with other options.
     """
@@ -56,20 +57,26 @@ def run_study(
     kept = {run.name: RunStorage(filesystem, f"{folder}/{run.name}") for run in runs}
     for run in runs:
         _require_same(run, kept[run.name], label)
-    left = [run for run in runs if not kept[run.name].read(DONE)]
+    left = [run for run in runs if kept[run.name].read(DONE) != FINISHED]
+    for run in left:
+        kept[run.name].write(DONE, "")  # refused ones get another chance
+    failures: dict[str, str] = {}
     if left:
         connect(address)
         try:
-            _fit(left, filesystem, folder, cpus, gpus)
+            failures = _fit(left, filesystem, folder, cpus, gpus)
         finally:
             ray.shutdown()
-    problems = []
+    problems, interrupted = [], False
     for run in runs:
         ending = kept[run.name].read(DONE)
-        if ending == "finished":
+        if ending == FINISHED:
             collect(run.name, kept[run.name], label)
         else:
-            problems.append(f"{run.name}: {ending or 'not finished; the same command continues'}")
+            problems.append(f"{run.name}: {ending or failures.get(run.name, '')}")
+            interrupted |= not ending and run.name not in failures
+    if interrupted:  # Tune ends its trials and returns
+        raise KeyboardInterrupt("; the same command continues the study")
     return problems
 
 
@@ -111,8 +118,8 @@ def _require_same(run: PlannedRun, storage: RunStorage, label: str) -> None:
 
 def _fit(
     runs: Sequence[PlannedRun], filesystem: Any, folder: str, cpus: float, gpus: float
-) -> None:
-    """Run the trials; each ends in its storage."""
+) -> dict[str, str]:
+    """Run the trials; each ends in its storage. Return why runs failed in all attempts, by name."""
     trials = [
         {
             "name": run.name, "game": run.game, "arguments": arguments(run.given),
@@ -141,7 +148,12 @@ def _fit(
                 callbacks=[StudyProgress([run.name for run in runs])],
             ),
         )  # fmt: skip
-        tuner.fit()
+        results = tuner.fit()
+    return {
+        result.config["run"]["name"]: str(result.error).strip().splitlines()[-1]
+        for result in results
+        if result.error and result.config
+    }
 
 
 def _trial(config: dict[str, Any], filesystem: Any, folder: str, home: str) -> None:

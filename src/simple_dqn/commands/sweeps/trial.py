@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from simple_dqn.commands.sweeps.storage import RunStorage
 
-DONE = "done"  # the kept file that says how a run ended: "finished", or why it was refused
+DONE, FINISHED = "done", "finished"  # the kept file that says this of a run, or why it was refused
 POLL = 0.5  # seconds between two looks at a run's files
 REFUSED = 2  # the exit status of ``train`` for input that it cannot use
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
@@ -47,10 +48,11 @@ def run_trial(
     Raises:
         RuntimeError: the process died; another attempt may succeed.
     """
-    if storage.read(DONE):
+    if storage.read(DONE) == FINISHED:
         return
-    with tempfile.TemporaryDirectory(prefix="simple_dqn_") as folder:
-        work = Path(folder)
+    # Not a TemporaryDirectory: the exit of the interpreter would empty it while its files are kept.
+    work = Path(tempfile.mkdtemp(prefix="simple_dqn_"))
+    try:
         resumes = storage.fetch(work) and (work / f"snapshots/{name}.checkpoint").is_dir()
         places = ["--csv_file", f"results/{name}.csv", "--save_weights_prefix", f"snapshots/{name}"]
         train = ["train", game, *arguments, *places, "--overwrite"]
@@ -82,9 +84,11 @@ def run_trial(
         if process.returncode == REFUSED:
             storage.write(DONE, lines[-1].removeprefix("simple-dqn: "))
         elif process.returncode == 0:
-            storage.write(DONE, "finished")
+            storage.write(DONE, FINISHED)
         else:
             raise RuntimeError(f"{name} ended with status {process.returncode}: {lines[-1]}")
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def environment(threads: int, home: str) -> dict[str, str]:
