@@ -178,6 +178,13 @@ def test_nobody_at_the_address(folder, capsys):
 
 
 @pytest.mark.ray
+@pytest.mark.parametrize("asked", [("--cpus_per_run", "1000"), ("--replay_size", "100000000")])
+def test_a_run_that_no_node_has_room_for(folder, capsys, asked):
+    assert main(["sweep", "pong", *TINY, *asked]) == 2
+    assert "which no node has" in capsys.readouterr().err
+
+
+@pytest.mark.ray
 @pytest.mark.parametrize("storage", ["/proc/none", "nosuch://bucket"])
 def test_storage_that_cannot_be_written(folder, capsys, storage):
     assert main(["sweep", "pong", "--storage", storage, *TINY]) == 2

@@ -64,6 +64,7 @@ def run_study(
     if left:
         connect(address)
         try:
+            _require_room(left, cpus, gpus)
             failures = _fit(left, filesystem, folder, cpus, gpus)
         finally:
             ray.shutdown()
@@ -102,6 +103,19 @@ def connect(address: str) -> None:
     except Exception as error:  # Ray has several
         reason = (str(error).strip().splitlines() or ["no answer"])[0]
         raise UsageError(f"--address '{address}': {reason}") from None
+
+
+def _require_room(runs: Sequence[PlannedRun], cpus: float, gpus: float) -> None:
+    """Raise UsageError for a run that no node has room for: it would wait for ever."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    for run in runs:
+        needed = {"CPU": cpus, "GPU": gpus, "memory": memory_of(run.config)}
+        if not any(all(node.get(k, 0) >= n for k, n in needed.items()) for node in nodes):
+            gigabytes = needed["memory"] / 1e9
+            raise UsageError(
+                f"{run.name} needs {cpus:g} CPUs, {gpus:g} GPUs and {gigabytes:.1f} GB of memory, "
+                f"which no node has: reduce --cpus_per_run, --gpus_per_run or --replay_size"
+            )
 
 
 def _require_same(run: PlannedRun, storage: RunStorage, label: str) -> None:
