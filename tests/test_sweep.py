@@ -170,11 +170,11 @@ def test_a_lost_node_changes_nothing(folder):
 
 
 @pytest.mark.ray
-def test_nobody_at_the_address(folder, capsys):
+def test_no_one_at_the_address(folder, capsys):
     began = time.monotonic()
     assert main(["sweep", "pong", "--address", "127.0.0.1:1", *TINY]) == 2
     assert time.monotonic() - began < 30
-    assert "nobody answers there" in capsys.readouterr().err
+    assert "no one answers there" in capsys.readouterr().err
 
 
 @pytest.mark.ray

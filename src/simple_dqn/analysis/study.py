@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
@@ -83,6 +84,7 @@ class Published(NamedTuple):
     protocols: dict[str, str]
 
 
+@functools.cache
 def read_published() -> Published:
     """Return the published scores."""
     lines = PUBLISHED.read_text().splitlines()

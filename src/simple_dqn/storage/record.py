@@ -75,6 +75,7 @@ def differences(record: dict[str, Any], rom: Path | None) -> list[tuple[str, Any
     flat = {**here.pop("versions"), **here}
     versions = record.get("versions")
     theirs = {**(versions if isinstance(versions, dict) else {}), **record}
+    theirs.setdefault("bfloat16", flat["bfloat16"])  # not in older records, nor was "auto"
     return [(what, theirs.get(what), own) for what, own in flat.items() if theirs.get(what) != own]
 
 

@@ -28,7 +28,6 @@ logger = logging.getLogger(__name__)
 
 ATTEMPTS = 20  # of a run whose process or node dies
 COMMAND = "command.json"  # the kept file with the game and options of a run
-SCREEN = (84, 84)  # of the memory that a run is expected to take at most
 OVERHEAD = 600_000_000  # bytes of a run besides its replay memory
 CONNECT_SECONDS = 10
 
@@ -50,7 +49,7 @@ def run_study(
 
     Raises:
         KeyboardInterrupt: it was interrupted; what is finished has been collected.
-        UsageError: the storage cannot be written, nobody answers at the address, or the study has
+        UsageError: the storage cannot be written, no one answers at the address, or the study has
             one of the runs with other options.
     """
     filesystem, folder = open_storage(f"{place.rstrip('/')}/{label}")
@@ -85,14 +84,14 @@ def connect(address: str) -> None:
     """Start Ray on this machine, or join a cluster.
 
     Raises:
-        UsageError: nobody answers at the address.
+        UsageError: no one answers at the address.
     """
     if address not in ("", "auto"):
         host, _, port = address.rpartition("://")[2].rpartition(":")
         try:
             socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
         except (OSError, ValueError) as error:  # Ray itself would wait for minutes
-            raise UsageError(f"--address '{address}': nobody answers there ({error})") from None
+            raise UsageError(f"--address '{address}': no one answers there ({error})") from None
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # which prints in spite of verbose=0
     try:
