@@ -6,36 +6,51 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from simple_dqn.commands.sweeps.plan import plan
-from simple_dqn.commands.sweeps.study import run_study
+from simple_dqn.commands.sweeps.plan import OWN, find_games, plan, require_effect
+from simple_dqn.commands.sweeps.space import read_space
+from simple_dqn.commands.sweeps.study import Study, run_study
 from simple_dqn.errors import UsageError
 from simple_dqn.options.definitions import groups
 from simple_dqn.options.resolve import resolve
 
 logger = logging.getLogger(__name__)
 
-OWN = {"threads": 1, "test_workers": 0, "checkpoint_every": "2m"}  # unless they are given
 
-
-def sweep(games: Sequence[str], given: dict[str, Any]) -> None:
-    """Run a study; running the same command again continues it.
+def sweep(names: Sequence[str], given: dict[str, Any]) -> None:
+    """Run a study or a search; running the same command again continues it.
 
     Raises:
         UsageError: the study cannot start, or runs of it could not be finished.
     """
     options = resolve({k: v for k, v in given.items() if k in _own_names()}).sweep
+    require_effect(given)
     of_runs = {name: value for name, value in given.items() if name not in _own_names()}
     threads = max(int(options.cpus_per_run), 1)
     of_runs = {**OWN, "threads": threads, **of_runs}
-    runs, problems = plan(games, of_runs, options.grid, options.seeds)
-    for problem in problems:
+    space = read_space(options.search)
+    games, left_out = find_games(names, of_runs)
+    runs = plan(games, of_runs, options.grid, options.seeds)
+    for problem in left_out:
         logger.warning("%s", problem)
-    logger.info("%d runs of the study '%s'", len(runs), options.label)
-    problems += run_study(
-        runs, options.storage, options.label, options.address, options.cpus_per_run,
-        options.gpus_per_run,
-    )  # fmt: skip
+    study = Study(options)
+    if space:
+        from simple_dqn.commands.sweeps.search import search_game
+
+        logger.info("%d trials of each game in '%s'", options.trials, options.label)
+        with study:
+            problems = [
+                problem
+                for game in games
+                for problem in search_game(
+                    study, game, of_runs, space, options.trials, options.grace_epochs
+                )
+            ]
+    else:
+        logger.info("%d runs of the study '%s'", len(runs), options.label)
+        problems = run_study(runs, study)
     logger.info("results are in results/%s: compare.sh results/%s", options.label, options.label)
+    if left_out:  # why has been said when the study started
+        problems.append(f"left out: {', '.join(line.split()[0] for line in left_out)}")
     if problems:
         raise UsageError("; ".join(problems))
 

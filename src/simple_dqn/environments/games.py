@@ -9,7 +9,7 @@ import difflib
 import re
 import shutil
 import tempfile
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +71,28 @@ def find_preset(kind: str, game: str) -> str:
     """
     if kind == "ale":
         return "nature"
-    options = EnvironmentOptions(environment=kind)
+    shape, _ = observations_of(kind, game, EnvironmentOptions(environment=kind))
+    return {2: "nature", 3: "minatar"}.get(len(shape), "vector")
+
+
+@cache
+def observations_of(
+    kind: str, game: str, options: EnvironmentOptions
+) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Return (shape, dtype) of one observation of a game.
+
+    Args:
+        kind, game: see ``find_game``.
+        options: how screens are made.
+
+    Raises:
+        UsageError: the game cannot be made.
+    """
+    if kind == "ale":
+        return (options.screen_height, options.screen_width), np.dtype(np.uint8)
     environment = make_environment(Config(options), game, None, 1, np.random.SeedSequence(0))
     environment.close()
-    return {2: "nature", 3: "minatar"}.get(len(environment.observation_shape), "vector")
+    return environment.observation_shape, environment.observation_dtype
 
 
 def make_environment(

@@ -137,6 +137,16 @@ class SweepOptions:
     grid: tuple[str, ...] = option(
         (), "option=value,value...: a variant for every value, or for every combination",
         commands=("sweep",), scope="place")
+    search: tuple[str, ...] = option(
+        (), "option=uniform(a,b), loguniform(a,b), randint(a,b), lograndint(a,b) or "
+        "choice(a,b...): search the best values of these options by the test score",
+        commands=("sweep",), scope="place")
+    trials: int = option(
+        20, "values to try for each game; poor ones are stopped early", unit="trials", low=1,
+        high=100_000, commands=("sweep",), scope="place")
+    grace_epochs: int = option(
+        0, "epochs before a trial may be stopped (0: a tenth of all)", unit="epochs", low=0,
+        high=1_000_000, commands=("sweep",), scope="place")
     storage: str = option(
         "sweeps", "where checkpoints, rows and snapshots of the runs are kept: a folder, on a "
         "cluster a shared one, or a URI such as s3://bucket/folder", commands=("sweep",),

@@ -10,9 +10,8 @@ from typing import Any
 
 from pyarrow import fs
 
+from simple_dqn.commands.sweeps.trial import RESUMED_FROM
 from simple_dqn.errors import UsageError
-
-RESUMED_FROM = "run.safetensors"  # of a checkpoint: written last, see ``storage.checkpoint``
 
 
 class RunStorage:

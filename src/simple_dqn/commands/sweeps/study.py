@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,60 +18,175 @@ from ray import tune
 from simple_dqn.commands.sweeps.plan import PlannedRun
 from simple_dqn.commands.sweeps.progress import StudyProgress
 from simple_dqn.commands.sweeps.storage import RunStorage, open_storage
-from simple_dqn.commands.sweeps.trial import DONE, FINISHED, run_trial
+from simple_dqn.commands.sweeps.trial import DONE, FINISHED, remove_left_over, run_trial
 from simple_dqn.errors import UsageError
-from simple_dqn.options.definitions import ASKED_AGAIN, Config
-from simple_dqn.replay_memory import ReplayMemory
+from simple_dqn.options.command_options import SweepOptions
+from simple_dqn.options.definitions import ASKED_AGAIN
 from simple_dqn.storage.files import write_atomically
 
 logger = logging.getLogger(__name__)
 
 ATTEMPTS = 20  # of a run whose process or node dies
 COMMAND = "command.json"  # the kept file with the game and options of a run
-OVERHEAD = 600_000_000  # bytes of a run besides its replay memory
+SCORE = "score"  # of a row of a test, for a search
 CONNECT_SECONDS = 10
+# The seconds that a worker waits for the end of a run that is stopped before it takes the next.
+WORKERS = {"TUNE_FUNCTION_THREAD_TIMEOUT_S": "600"}
 
 
-def run_study(
-    runs: Sequence[PlannedRun], place: str, label: str, address: str, cpus: float, gpus: float
-) -> list[str]:
-    """Run what is not finished yet; collect results and snapshots.
+class Study:
+    """Where the runs of a study are kept, and what each of them gets.
 
     Args:
-        runs: of the study.
-        place: a folder or a URI, where the files of the runs are kept.
-        label: of the study.
-        address: of a Ray cluster; empty for the cores of this machine.
-        cpus, gpus: of each run; fractions share one.
+        options: of ``sweep``.
+
+    Raises:
+        UsageError: the storage cannot be written.
+    """
+
+    def __init__(self, options: SweepOptions) -> None:
+        self.label, self.address = options.label, options.address
+        self.cpus, self.gpus = options.cpus_per_run, options.gpus_per_run
+        place = f"{options.storage.rstrip('/')}/{options.label}"
+        self.filesystem, self.folder = open_storage(place)
+
+    def storage(self, name: str) -> RunStorage:
+        """Return the kept files of a run."""
+        return RunStorage(self.filesystem, f"{self.folder}/{name}")
+
+    def require_same(self, name: str, game: str, given: Mapping[str, Any]) -> None:
+        """Keep the game and the options of a run or a search.
+
+        Raises:
+            UsageError: the study has one of this name with others.
+        """
+        own = json.dumps({"game": Path(game).name, **given}, sort_keys=True)
+        storage = self.storage(name)
+        there = storage.read(COMMAND)
+        if there and there != own:
+            raise UsageError(
+                f"the study '{self.label}' has {name} with other options: give another --label"
+            )
+        if not there:
+            storage.write(COMMAND, own)
+
+    def require_room(self, runs: Iterable[PlannedRun]) -> None:
+        """Raise UsageError for a run that no node has room for: it would wait for ever."""
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        for run in runs:
+            needed = {"CPU": self.cpus, "GPU": self.gpus, "memory": run.memory}
+            if not any(all(node.get(k, 0) >= n for k, n in needed.items()) for node in nodes):
+                raise UsageError(
+                    f"{run.name} needs {self.cpus:g} CPUs, {self.gpus:g} GPUs and "
+                    f"{run.memory / 1e9:.1f} GB of memory, which no node has: reduce "
+                    f"--cpus_per_run, --gpus_per_run or --replay_size"
+                )
+
+    def trial(self, run: PlannedRun) -> dict[str, Any]:
+        """Return a run as the configuration of a trial."""
+        again = {k: v for k, v in run.given.items() if k in ASKED_AGAIN}
+        return {
+            "name": run.name, "game": run.game, "arguments": arguments(run.given),
+            "again": arguments(again), "threads": max(int(self.cpus), 1), "memory": run.memory,
+            "epochs": run.epochs,
+        }  # fmt: skip
+
+    def fit(
+        self, runs: int, space: dict[str, Any], config: dict[str, Any], *searches: tune.Callback
+    ) -> dict[str, str]:
+        """Run trials; each ends in its storage.
+
+        Args:
+            runs: how many there are.
+            space, config: Tune's param_space, with a trial as "run", and TuneConfig.
+            searches: what a search has called; without it the rows need no score.
+
+        Returns:
+            why runs failed in all attempts, by name.
+        """
+
+        def resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+            one = {"CPU": self.cpus, "GPU": self.gpus, "memory": config["run"]["memory"]}
+            return tune.PlacementGroupFactory([{k: v for k, v in one.items() if v}])
+
+        def name_of(trial: Any) -> str:
+            return str(trial.config["run"]["name"])
+
+        trainable = partial(
+            _trial, filesystem=self.filesystem, folder=self.folder, home=os.getcwd(),
+            searches=bool(searches),
+        )  # fmt: skip
+        progress = StudyProgress(runs)
+        with tempfile.TemporaryDirectory(prefix="simple_dqn_study_") as books:
+            tuner = tune.Tuner(
+                tune.with_resources(trainable, resources),
+                param_space=space,
+                tune_config=tune.TuneConfig(
+                    reuse_actors=True, trial_name_creator=name_of, trial_dirname_creator=name_of,
+                    **config
+                ),
+                run_config=tune.RunConfig(
+                    name="study", storage_path=books, verbose=0,
+                    failure_config=tune.FailureConfig(max_failures=ATTEMPTS),
+                    callbacks=[progress, *searches],
+                ),
+            )  # fmt: skip
+            with progress:
+                results = tuner.fit()
+        return {
+            result.config["run"]["name"]: str(result.error).strip().splitlines()[-1]
+            for result in results
+            if result.error and result.config
+        }
+
+    def collect(self, name: str) -> None:
+        """Copy rows, record and snapshots of a finished run to its folders of the study."""
+        for path, data in self.storage(name).files():
+            folder, _, file = path.rpartition("/")
+            if folder in ("results", "snapshots") and not file.endswith(".resume"):
+                target = Path(folder) / self.label / file
+                if not target.exists():
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    write_atomically(target, data())
+
+    def __enter__(self) -> Study:
+        """Start Ray, or join its cluster."""
+        connect(self.address)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Leave Ray."""
+        ray.shutdown()
+        remove_left_over()
+
+
+def run_study(runs: Sequence[PlannedRun], study: Study) -> list[str]:
+    """Run what is not finished yet of a grid; collect results and snapshots.
 
     Returns:
         a line for each run that could not be finished.
 
     Raises:
         KeyboardInterrupt: it was interrupted; what is finished has been collected.
-        UsageError: the storage cannot be written, no one answers at the address, or the study has
-            one of the runs with other options.
+        UsageError: no one answers at the address, no node has room for a run, or the study has one
+            of the runs with other options.
     """
-    filesystem, folder = open_storage(f"{place.rstrip('/')}/{label}")
-    kept = {run.name: RunStorage(filesystem, f"{folder}/{run.name}") for run in runs}
     for run in runs:
-        _require_same(run, kept[run.name], label)
-    left = [run for run in runs if kept[run.name].read(DONE) != FINISHED]
+        study.require_same(run.name, run.game, run.given)
+    left = [run for run in runs if study.storage(run.name).read(DONE) != FINISHED]
     for run in left:
-        kept[run.name].write(DONE, "")  # refused ones get another chance
+        study.storage(run.name).write(DONE, "")  # refused ones get another chance
     failures: dict[str, str] = {}
     if left:
-        connect(address)
-        try:
-            _require_room(left, cpus, gpus)
-            failures = _fit(left, filesystem, folder, cpus, gpus)
-        finally:
-            ray.shutdown()
+        with study:
+            study.require_room(left)
+            trials = [study.trial(run) for run in left]
+            failures = study.fit(len(left), {"run": tune.grid_search(trials)}, {})
     problems, interrupted = [], False
     for run in runs:
-        ending = kept[run.name].read(DONE)
+        ending = study.storage(run.name).read(DONE)
         if ending == FINISHED:
-            collect(run.name, kept[run.name], label)
+            study.collect(run.name)
         else:
             problems.append(f"{run.name}: {ending or failures.get(run.name, '')}")
             interrupted |= not ending and run.name not in failures
@@ -97,85 +212,28 @@ def connect(address: str) -> None:
     try:
         ray.init(
             address=address or "local", include_dashboard=False if not address else None,
-            log_to_driver=False, logging_level=logging.ERROR,
+            log_to_driver=False, logging_level=logging.ERROR, runtime_env={"env_vars": WORKERS},
         )  # fmt: skip
     except Exception as error:  # Ray has several
         reason = (str(error).strip().splitlines() or ["no answer"])[0]
         raise UsageError(f"--address '{address}': {reason}") from None
 
 
-def _require_room(runs: Sequence[PlannedRun], cpus: float, gpus: float) -> None:
-    """Raise UsageError for a run that no node has room for: it would wait for ever."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    for run in runs:
-        needed = {"CPU": cpus, "GPU": gpus, "memory": memory_of(run.config)}
-        if not any(all(node.get(k, 0) >= n for k, n in needed.items()) for node in nodes):
-            gigabytes = needed["memory"] / 1e9
-            raise UsageError(
-                f"{run.name} needs {cpus:g} CPUs, {gpus:g} GPUs and {gigabytes:.1f} GB of memory, "
-                f"which no node has: reduce --cpus_per_run, --gpus_per_run or --replay_size"
-            )
-
-
-def _require_same(run: PlannedRun, storage: RunStorage, label: str) -> None:
-    """Raise UsageError if the study has a run of this name with another game or other options."""
-    own = json.dumps({"game": Path(run.game).name, **run.given}, sort_keys=True)
-    there = storage.read(COMMAND)
-    if there and there != own:
-        raise UsageError(
-            f"the study '{label}' has the run {run.name} with other options: give another --label"
-        )
-    if not there:
-        storage.write(COMMAND, own)
-
-
-def _fit(
-    runs: Sequence[PlannedRun], filesystem: Any, folder: str, cpus: float, gpus: float
-) -> dict[str, str]:
-    """Run the trials; each ends in its storage. Return why runs failed in all attempts, by name."""
-    trials = [
-        {
-            "name": run.name, "game": run.game, "arguments": arguments(run.given),
-            "again": arguments({k: v for k, v in run.given.items() if k in ASKED_AGAIN}),
-            "threads": max(int(cpus), 1), "memory": memory_of(run.config),
-        }
-        for run in runs
-    ]  # fmt: skip
-
-    def resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        one = {"CPU": cpus, "GPU": gpus, "memory": config["run"]["memory"]}
-        return tune.PlacementGroupFactory([{k: v for k, v in one.items() if v}])
-
-    trainable = partial(_trial, filesystem=filesystem, folder=folder, home=os.getcwd())
-    with tempfile.TemporaryDirectory(prefix="simple_dqn_study_") as books:
-        tuner = tune.Tuner(
-            tune.with_resources(trainable, resources),
-            param_space={"run": tune.grid_search(trials)},
-            tune_config=tune.TuneConfig(
-                trial_name_creator=lambda trial: trial.config["run"]["name"],
-                trial_dirname_creator=lambda trial: trial.config["run"]["name"],
-            ),
-            run_config=tune.RunConfig(
-                name="study", storage_path=books, verbose=0,
-                failure_config=tune.FailureConfig(max_failures=ATTEMPTS),
-                callbacks=[StudyProgress([run.name for run in runs])],
-            ),
-        )  # fmt: skip
-        results = tuner.fit()
-    return {
-        result.config["run"]["name"]: str(result.error).strip().splitlines()[-1]
-        for result in results
-        if result.error and result.config
-    }
-
-
-def _trial(config: dict[str, Any], filesystem: Any, folder: str, home: str) -> None:
+def _trial(config: dict[str, Any], filesystem: Any, folder: str, home: str, searches: bool) -> None:
     """Run one trial in a worker of Ray."""
     run = config["run"]
     storage = RunStorage(filesystem, f"{folder}/{run['name']}")
+
+    def report(row: dict[str, Any]) -> None:
+        row = {**row, "epoch": int(row["epoch"])}
+        if not searches:
+            tune.report(row)
+        elif row["phase"] == "test":  # Tune requires the score in each row
+            tune.report({**row, SCORE: float(row["average_reward"])})
+
     run_trial(
         run["name"], run["game"], run["arguments"], run["again"], run["threads"], storage, home,
-        lambda row: tune.report(row),
+        report, again_from_start=searches,
     )  # fmt: skip
 
 
@@ -189,21 +247,3 @@ def arguments(given: dict[str, Any]) -> list[str]:
             text = str(value).lower() if isinstance(value, bool) else str(value)
             words.append(f"--{name}={text}")
     return words
-
-
-def memory_of(config: Config) -> int:
-    """Return the bytes that a run takes at most, with screens of the size that its options say."""
-    env = config.environment
-    shape = (env.screen_height, env.screen_width)
-    return ReplayMemory.nbytes(config.replay.replay_size, shape, "uint8") + OVERHEAD
-
-
-def collect(name: str, storage: RunStorage, label: str) -> None:
-    """Copy rows, record and snapshots of a finished run to its folders of the study."""
-    for path, data in storage.files():
-        folder, _, file = path.rpartition("/")
-        if folder in ("results", "snapshots") and not file.endswith(".resume"):
-            target = Path(folder) / label / file
-            if not target.exists():
-                target.parent.mkdir(parents=True, exist_ok=True)
-                write_atomically(target, data())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import ctypes
 import os
@@ -15,11 +16,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock, Timeout
+
 if TYPE_CHECKING:
     from simple_dqn.commands.sweeps.storage import RunStorage
 
-DONE, FINISHED = "done", "finished"  # the kept file that says this of a run, or why it was refused
-POLL = 0.5  # seconds between two looks at a run's files
+DONE = "done"  # the kept file that says how a run ended: one of these, or why it was refused
+FINISHED, STOPPED = "finished", "stopped"
+RESUMED_FROM = "run.safetensors"  # of a checkpoint: written last, see ``storage.checkpoint``
+WORK = "simple_dqn_run_"  # how the folder of a run begins, among the temporary ones
+IN_USE = ".in_use"  # locked by the worker that uses the folder
+POLL = 0.2  # seconds between two looks at a run's files
 REFUSED = 2  # the exit status of ``train`` for input that it cannot use
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
@@ -33,6 +40,7 @@ def run_trial(
     storage: RunStorage,
     home: str,
     report: Callable[[dict[str, Any]], None],
+    again_from_start: bool = False,
 ) -> None:
     """Run to the end, from the last kept checkpoint if there is one.
 
@@ -44,16 +52,23 @@ def run_trial(
         storage: keeps its files, and how it ended.
         home: the folder where the study was started; custom classes are found there.
         report: called with each new row of its statistics file.
+        again_from_start: report the rows of earlier attempts, too, also of a run that has ended.
 
     Raises:
         RuntimeError: the process died; another attempt may succeed.
     """
-    if storage.read(DONE) == FINISHED:
+    if storage.read(DONE) in (FINISHED, STOPPED):
+        for row in rows_of(storage.read(f"results/{name}.csv")) if again_from_start else ():
+            report(row)
         return
+    remove_left_over()
     # Not a TemporaryDirectory: the exit of the interpreter would empty it while its files are kept.
-    work = Path(tempfile.mkdtemp(prefix="simple_dqn_"))
+    work = Path(tempfile.mkdtemp(prefix=WORK))
+    lock = FileLock(work / IN_USE)
     try:
-        resumes = storage.fetch(work) and (work / f"snapshots/{name}.checkpoint").is_dir()
+        lock.acquire()
+        checkpoint = work / f"snapshots/{name}.checkpoint"
+        resumes = storage.fetch(work) and (checkpoint / RESUMED_FROM).is_file()
         places = ["--csv_file", f"results/{name}.csv", "--save_weights_prefix", f"snapshots/{name}"]
         train = ["train", game, *arguments, *places, "--overwrite"]
         command = ["resume", name, *again] if resumes else train
@@ -64,7 +79,8 @@ def run_trial(
                 env=environment(threads, home), preexec_fn=die_with_parent,
             )  # fmt: skip
         try:
-            reported = len(read_rows(work / f"results/{name}.csv")) if resumes else 0
+            kept = read_rows(work / f"results/{name}.csv") if resumes else []
+            reported = 0 if again_from_start else len(kept)
             while True:
                 ended = process.poll() is not None
                 rows = read_rows(work / f"results/{name}.csv")
@@ -89,6 +105,15 @@ def run_trial(
             raise RuntimeError(f"{name} ended with status {process.returncode}: {lines[-1]}")
     finally:
         shutil.rmtree(work, ignore_errors=True)
+        lock.release()
+
+
+def remove_left_over() -> None:
+    """Remove the folders of runs whose worker died before it could: no one holds their locks."""
+    for work in Path(tempfile.gettempdir()).glob(f"{WORK}*"):
+        lock = FileLock(work / IN_USE)
+        with contextlib.suppress(Timeout, OSError), lock.acquire(timeout=0):
+            shutil.rmtree(work, ignore_errors=True)
 
 
 def environment(threads: int, home: str) -> dict[str, str]:
@@ -108,7 +133,11 @@ def die_with_parent() -> None:
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """Return the complete rows of a statistics file."""
     try:
-        text = path.read_text()
+        return rows_of(path.read_text())
     except OSError:
         return []
+
+
+def rows_of(text: str) -> list[dict[str, Any]]:
+    """Return the complete rows of the text of a statistics file."""
     return list(csv.DictReader(text[: text.rfind("\n") + 1].splitlines()))
