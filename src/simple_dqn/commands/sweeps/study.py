@@ -47,7 +47,8 @@ class Study:
     def __init__(self, options: SweepOptions) -> None:
         self.label, self.address = options.label, options.address
         self.cpus, self.gpus = options.cpus_per_run, options.gpus_per_run
-        place = f"{options.storage.rstrip('/')}/{options.label}"
+        place, mark, query = options.storage.partition("?")  # s3://bucket/folder?region=...
+        place = f"{place.rstrip('/')}/{options.label}{mark}{query}"
         self.filesystem, self.folder = open_storage(place)
 
     def storage(self, name: str) -> RunStorage:
