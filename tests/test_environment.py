@@ -8,6 +8,7 @@ import pytest
 from ale_py import ALEInterface
 
 from simple_dqn.environments.atari import ALEEnvironment, shrink
+from simple_dqn.environments.games import find_rom
 from simple_dqn.errors import UsageError
 
 
@@ -195,6 +196,33 @@ def test_noop_starts_in_steps_are_multiples_of_the_frame_skip(pong):
         env.restart()
         drawn.add(env.games[0].getEpisodeFrameNumber())
     assert drawn == set(range(20, 125, 4))
+
+
+def test_fire_on_reset_plays_two_actions_at_a_start_and_after_a_lost_life(breakout):
+    """After 3 no-op frames 4 of FIRE and 4 of RIGHT; in tests also after each lost life."""
+    env = make(breakout, random_starts=(3, 3), fire_on_reset=True)
+    env.training = env.remembered = False
+    emulated: list[str] = []
+    env.on_frame = (lambda env: emulated.append(env.emulated[0].name),)
+    env.restart()
+    assert emulated == ["NOOP"] * 3 + ["FIRE"] * 4 + ["RIGHT"] * 4
+    lives, losses = env.games[0].lives(), 0
+    for action in np.random.default_rng(0).integers(4, size=2000):
+        emulated.clear()
+        step = env.act(np.array([action]))
+        lost = env.games[0].lives() < lives
+        lives = env.games[0].lives()
+        losses += lost
+        if step.terminals[0]:
+            break
+        own = [env.action_meanings[action]] * 4
+        assert emulated == own + (["FIRE"] * 4 + ["RIGHT"] * 4) * lost
+    assert (losses, lives) == (5, 0)
+
+
+def test_fire_on_reset_needs_a_fire_button():
+    with pytest.raises(UsageError, match="freeway has no FIRE button"):
+        make(find_rom("freeway")[1], fire_on_reset=True)
 
 
 def test_frame_cap_truncates_tests_only(pong):

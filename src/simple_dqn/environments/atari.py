@@ -44,6 +44,8 @@ class ALEEnvironment(Environment):
       6. every restart plays a random number of no-op frames, the only randomness in an otherwise
          deterministic console; their rewards are dropped
       7. a test game is truncated after ``test_frame_cap`` frames
+      8. with ``fire_on_reset``, FIRE and the action after it are played, each for ``frame_skip``
+         frames, at every restart and after every lost life (``FireResetEnv`` of OpenAI baselines)
 
     Args:
         rom: path of the ROM.
@@ -61,10 +63,11 @@ class ALEEnvironment(Environment):
         random_starts: (least, most) no-op frames of 6, drawn uniformly; (1, 1) for no randomness.
         random_starts_multiple: draw only multiples of this many frames.
         test_frame_cap: frames of 7; 0 for none.
+        fire_on_reset: whether 8 applies.
         audible: whether there is ``sound``.
 
     Raises:
-        UsageError: the game has no such mode or difficulty.
+        UsageError: the game has no such mode or difficulty, or no FIRE.
     """
 
     is_console = True
@@ -89,6 +92,7 @@ class ALEEnvironment(Environment):
         random_starts: tuple[int, int],
         random_starts_multiple: int,
         test_frame_cap: int,
+        fire_on_reset: bool = False,
         audible: bool = False,
     ) -> None:
         self.num_envs, self.frame_skip = num_envs, frame_skip
@@ -101,6 +105,7 @@ class ALEEnvironment(Environment):
         self.random_starts = random_starts
         self.random_starts_multiple = random_starts_multiple
         self.test_frame_cap = test_frame_cap
+        self.fire_on_reset = fire_on_reset
 
         self.rngs: list[np.random.Generator] = []
         self.games: list[ALEInterface] = []
@@ -122,6 +127,8 @@ class ALEEnvironment(Environment):
         self.sound_rate = int(self.frames_per_second * ale.getAudioSize()) if audible else 0
         self.actions = ale.getMinimalActionSet() if minimal_action_set else ale.getLegalActionSet()
         self.action_meanings = [action.name for action in self.actions]
+        if fire_on_reset and self.action_meanings[1:2] != ["FIRE"]:
+            raise UsageError(f"--fire_on_reset: {rom.stem} has no FIRE button")
         height, width = ale.getScreenDims()
         # The last two frames of each lane, [2, height, width, 3]: the newer one at ``newest``.
         self.frames = np.zeros((num_envs, 2, height, width, 3), np.uint8)
@@ -147,6 +154,8 @@ class ALEEnvironment(Environment):
                 self._emulate(lane, Action.NOOP)
                 if left < 2:
                     self._grab(lane)
+            if self.fire_on_reset:
+                self._press_fire(lane)
             self.lives[lane] = ale.lives()
             self.waiting[lane] = False
             self.last[lane] = self._observe(lane)
@@ -172,6 +181,10 @@ class ALEEnvironment(Environment):
                     self._grab(lane)
                 if game_over or life_lost:
                     break
+            over = game_over or life_lost
+            if self.fire_on_reset and not over and ale.lives() < self.lives[lane]:
+                reward += self._press_fire(lane)
+                game_over = ale.game_over()
             rewards[lane] = reward
             terminals[lane] = game_over or life_lost
             truncateds[lane] = not terminals[lane] and self._capped(lane)
@@ -226,6 +239,16 @@ class ALEEnvironment(Environment):
         if lane == 0:
             for listener in self.on_frame:
                 listener(self)
+        return reward
+
+    def _press_fire(self, lane: int) -> int:
+        """Play FIRE and the action after it; return the reward."""
+        reward = 0
+        for action in self.actions[1:3]:
+            for left in reversed(range(self.frame_skip)):
+                reward += self._emulate(lane, action)
+                if left < 2:
+                    self._grab(lane)
         return reward
 
     def screen(self) -> NDArray[np.uint8]:

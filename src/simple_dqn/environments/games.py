@@ -176,6 +176,7 @@ def _make(
         random_starts=noop_frames(config),
         random_starts_multiple=env.frame_skip if in_steps else 1,
         test_frame_cap=env.test_frame_cap,
+        fire_on_reset=env.fire_on_reset,
         audible=audible,
         **screen,  # type: ignore[arg-type]
     )

@@ -63,6 +63,9 @@ class EnvironmentOptions:
     random_starts_unit: str = option(
         "frames", "unit of random_starts: emulator frames, at least 1; or agent steps, at least "
         "history_length + 1 and at most random_starts + 1", choices=("frames", "steps"), only=ALE)
+    fire_on_reset: bool = option(
+        False, "play FIRE and the action after it at the start of a game and after a lost life, as "
+        "networks of other packages expect (FireResetEnv of OpenAI baselines)", only=ALE)
     test_frame_cap: int = option(
         18_000, "cut off a test game after this many emulator frames: 18000 are 5 minutes "
         "(0: never)", unit="frames", low=0, only=ALE)
