@@ -173,6 +173,10 @@ def run_command(
         from simple_dqn.commands.compare import compare
 
         compare([Path(run) for run in positionals["runs"]], resolve(given).compare)
+    elif command == "import":
+        from simple_dqn.commands.import_network import import_network
+
+        import_network(Path(positionals["file"]), positionals["label"], given)
     elif command.startswith("profile_"):
         from simple_dqn.commands.profile import profile
 

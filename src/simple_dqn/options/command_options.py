@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from simple_dqn.options.option import ONLINE, PROFILE, TEST, TRAIN, WATCH, option
+from simple_dqn.options.option import IMPORT, ONLINE, PROFILE, TEST, TRAIN, WATCH, option
 
 
 # fmt: off
@@ -57,14 +57,14 @@ class RunOptions:
         commands=("train", "resume"), scope="place")
     save_weights_prefix: str = option(
         "", "snapshots are PREFIX_<epoch>.safetensors (default: snapshots/<game>[_<label>])",
-        commands=("train", "resume"), scope="place")
+        commands=("train", "resume", *IMPORT), scope="place")
     csv_file: str = option(
         "", "file for the statistics, a row per phase (default: results/<game>[_<label>].csv; "
         "for a test, none)", commands=("train", "resume", "test"), scope="place", on_resume="ask",
         swept=False)
     overwrite: bool = option(
         False, "replace the files of an earlier run of this name",
-        commands=("train", "test", "record", "play"), scope="place", saved_play=True)
+        commands=("train", "test", "record", "play", *IMPORT), scope="place", saved_play=True)
     callback: str = option(
         "", "MODULE:CLASS of a custom subclass of agent.Callback, called at every step and update",
         commands=TRAIN + TEST, scope="code", on_resume="ask", repeated=True)
@@ -203,5 +203,5 @@ class CommonOptions:
     log_level: str = option(
         "INFO", "lowest severity of the log lines that are printed",
         choices=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
-        commands=(*TRAIN, *TEST, *WATCH, "plot", "compare", "sweep"), scope="place")
+        commands=(*TRAIN, *TEST, *WATCH, *IMPORT, "plot", "compare", "sweep"), scope="place")
 # fmt: on

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from simple_dqn.options.option import ALE, TEST, TRAIN, option
+from simple_dqn.options.option import ALE, IMPORT, TEST, TRAIN, WATCH, option
 
 
 # fmt: off
@@ -15,7 +15,8 @@ class EnvironmentOptions:
     environment: str = option(
         "auto", "what GAME names: an Atari ROM (ale), a Gymnasium id (gym) or whichever fits "
         "(auto); or a custom subclass of Environment",
-        choices=("auto", "ale", "gym", "MODULE:CLASS"))
+        choices=("auto", "ale", "gym", "MODULE:CLASS"),
+        commands=(*TRAIN, *TEST, *WATCH, *IMPORT))
     num_envs: int = option(
         1, "games played side by side (lanes); step counts are totals over all of them",
         unit="games", low=1, high=4096, commands=TRAIN)
@@ -59,13 +60,16 @@ class EnvironmentOptions:
         "continues", commands=(*TRAIN, "play"), only=ALE, recipe="atari", saved_play=True)
     random_starts: int = option(
         30, "start each game with a random number of no-ops, at most this many (0: always one)",
-        unit="frames or steps", low=0, high=10_000, only=ALE)
+        unit="frames or steps", low=0, high=10_000, commands=(*TRAIN, *TEST, *WATCH, *IMPORT),
+        only=ALE)
     random_starts_unit: str = option(
         "frames", "unit of random_starts: emulator frames, at least 1; or agent steps, at least "
-        "history_length + 1 and at most random_starts + 1", choices=("frames", "steps"), only=ALE)
+        "history_length + 1 and at most random_starts + 1", choices=("frames", "steps"),
+        commands=(*TRAIN, *TEST, *WATCH, *IMPORT), only=ALE)
     fire_on_reset: bool = option(
         False, "play FIRE and the action after it at the start of a game and after a lost life, as "
-        "networks of other packages expect (FireResetEnv of OpenAI baselines)", only=ALE)
+        "networks of other packages expect (FireResetEnv of OpenAI baselines)",
+        commands=(*TRAIN, *TEST, *WATCH, *IMPORT), only=ALE)
     test_frame_cap: int = option(
         18_000, "cut off a test game after this many emulator frames: 18000 are 5 minutes "
         "(0: never)", unit="frames", low=0, only=ALE)

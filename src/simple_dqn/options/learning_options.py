@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from simple_dqn.options.option import ONLINE, TRAIN, option
+from simple_dqn.options.option import IMPORT, ONLINE, TRAIN, option
 
 RMSPROP = {"optimizer": ("rmsprop",)}
 NOT_ADAM = {"optimizer": ("rmsprop", "adadelta")}
@@ -87,7 +87,7 @@ class NetworkOptions:
         "with zero biases", choices=("fan_in", "xavier"), commands=TRAIN)
     conv1_padding: int = option(
         1, "zero padding around the input of the first convolution", unit="pixels", low=0, high=7,
-        commands=TRAIN)
+        commands=(*TRAIN, *IMPORT))
     filters: int = option(
         32, "filters of the first convolution; the second and third have twice as many",
         unit="filters", low=1, high=1024, commands=TRAIN)

@@ -11,6 +11,7 @@ PROFILE = ("profile_train", "profile_test", "profile_random")
 TRAIN = ("train", "resume", *PROFILE)
 TEST = ("test",)
 WATCH = ("play", "record", "visualize")
+IMPORT = ("import",)  # what the source of a network may not say
 
 # Other options without which an option has no effect, see ``only`` below.
 ALE = {"environment": ("ale", "auto")}
@@ -64,6 +65,8 @@ def option(
             files lie, it decides itself.
     """
     of_runs = scope != "place" or repeated or on_resume
+    if recipe:
+        commands = (*commands, *IMPORT)
     if swept and of_runs and "train" in commands:
         commands = (*commands, "sweep")
     return field(

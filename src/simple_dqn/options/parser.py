@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from simple_dqn import __version__
 from simple_dqn.errors import UsageError
 from simple_dqn.options.definitions import PLACES, groups, options
-from simple_dqn.options.option import PATHS, PROFILE, number_text
+from simple_dqn.options.option import IMPORT, PATHS, PROFILE, number_text
 from simple_dqn.options.presets import PLAY_DEFAULTS, PROFILE_DEFAULTS
 
 GAME = ("game", "ROM file, name of an Atari game, or Gymnasium id (module:id of a package)")
@@ -45,6 +45,13 @@ COMMANDS: dict[str, tuple[tuple[tuple[str, str], ...], str]] = {
     "compare": (
         (RUNS,),
         "compare runs by label over games and seeds: results/comparison.csv, .png and .html",
+    ),
+    "import": (
+        (
+            ("file", "a network of Stable-Baselines3, CleanRL, PFRL, Neon or a state dict"),
+            ("label", "to distinguish several networks of a game"),
+        ),
+        "make a snapshot of another package's network: snapshots/<game>[_<label>]_0.safetensors",
     ),
     "visualize": (
         (SNAPSHOT,),
@@ -130,6 +137,8 @@ def make_parser(command: str) -> Parser:
         )  # fmt: skip
     if command == "test":
         parser.add_argument("--game", metavar="TEXT", help="a ROM other than the snapshot's")
+    if command == "import":
+        parser.add_argument("--game", metavar="TEXT", help="that the network plays", required=True)
 
     sections = {
         name: parser.add_argument_group((group.__doc__ or "").partition(".")[0])
@@ -171,6 +180,8 @@ def _default(command: str, field: Field[Any]) -> str:
     """Return what the help of a command says about the default of an option, or nothing."""
     meta, default = field.metadata, field.default
     of_snapshot = command not in ("train", "plot", "compare", "sweep", *PROFILE)
+    if command in IMPORT and field.name not in PLACES:
+        return " (default: as the source implies)"
     if command == "play" and field.name in PLAY_DEFAULTS:
         default = PLAY_DEFAULTS[field.name]
     elif of_snapshot and "train" in meta["commands"] and field.name not in PLACES:

@@ -68,7 +68,7 @@ def save_snapshot(
     prefix: str,
     *,
     weights: dict[str, Any],
-    training_state: dict[str, Any],
+    training_state: dict[str, Any] | None,
     game: str,
     action_meanings: list[str],
     observation_shape: tuple[int, ...],
@@ -78,7 +78,7 @@ def save_snapshot(
     weight_updates: int,
     config: Config,
 ) -> Path:
-    """Write the snapshot of an epoch and its training state; return the snapshot's path.
+    """Write the snapshot of an epoch and its training state, if any; return the snapshot's path.
 
     Nothing in it depends on the clock or on paths, so that equal runs write equal files.
     """
@@ -95,7 +95,9 @@ def save_snapshot(
     )
     _parse(path, weights, metadata)  # nothing is written that could not be read
     # The training state first: where there is a snapshot, there are both.
-    save_tensors(resume_path(path), TRAINING_STATE, training_state, dict(weights=_digest(weights)))
+    if training_state is not None:
+        mark = dict(weights=_digest(weights))
+        save_tensors(resume_path(path), TRAINING_STATE, training_state, mark)
     save_tensors(path, SNAPSHOT, weights, metadata)
     return path
 

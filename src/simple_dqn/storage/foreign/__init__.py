@@ -1,0 +1,1 @@
+"""Networks that other packages trained, read without running anything that their files contain."""
