@@ -198,6 +198,10 @@ def run_with_snapshot(command: str, name: str, given: Given) -> None:
         from simple_dqn.commands.watch import record
 
         record(snapshot, given)
+    elif command == "export":
+        from simple_dqn.commands.export_network import export
+
+        export(snapshot, given)
     else:
         from simple_dqn.commands.visualize import visualize
 

@@ -248,7 +248,7 @@ class DuelingHead(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Return Q-values, [B, A · K], of features [B, F]."""
         value = self.value(features)[:, None]  # [B, 1, K]
-        advantage = self.advantage(features).reshape(len(value), -1, self.quantiles)  # [B, A, K]
+        advantage = self.advantage(features).unflatten(1, (-1, self.quantiles))  # [B, A, K]
         q: Tensor = value + advantage - advantage.mean(dim=1, keepdim=True)
         return q.flatten(1)
 

@@ -64,7 +64,8 @@ class RunOptions:
         swept=False)
     overwrite: bool = option(
         False, "replace the files of an earlier run of this name",
-        commands=("train", "test", "record", "play", *IMPORT), scope="place", saved_play=True)
+        commands=("train", "test", "record", "play", "export", *IMPORT), scope="place",
+        saved_play=True)
     callback: str = option(
         "", "MODULE:CLASS of a custom subclass of agent.Callback, called at every step and update",
         commands=TRAIN + TEST, scope="code", on_resume="ask", repeated=True)
@@ -187,6 +188,19 @@ class VisualizationOptions:
 
 
 @dataclass(frozen=True)
+class ExportOptions:
+    """Export."""
+
+    format: str = option(
+        "onnx", "onnx: Q-values of uint8 screens or float32 vectors; stable_baselines3, cleanrl: "
+        "state dicts that they load; folder: snapshot, options and a card to share",
+        choices=("onnx", "stable_baselines3", "cleanrl", "folder"), commands=("export",))
+    export_file: str = option(
+        "", "what is written (default: exports/<snapshot's name>)", commands=("export",),
+        scope="place")
+
+
+@dataclass(frozen=True)
 class CommonOptions:
     """Common."""
 
@@ -203,5 +217,6 @@ class CommonOptions:
     log_level: str = option(
         "INFO", "lowest severity of the log lines that are printed",
         choices=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
-        commands=(*TRAIN, *TEST, *WATCH, *IMPORT, "plot", "compare", "sweep"), scope="place")
+        commands=(*TRAIN, *TEST, *WATCH, *IMPORT, "export", "plot", "compare", "sweep"),
+        scope="place")
 # fmt: on

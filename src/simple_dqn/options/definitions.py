@@ -19,6 +19,7 @@ from typing import Any, get_args, get_type_hints
 from simple_dqn.options.command_options import (
     CommonOptions,
     CompareOptions,
+    ExportOptions,
     PlotOptions,
     RunOptions,
     SweepOptions,
@@ -49,6 +50,7 @@ class Config:
     sweep: SweepOptions = field(default_factory=SweepOptions)
     compare: CompareOptions = field(default_factory=CompareOptions)
     visualization: VisualizationOptions = field(default_factory=VisualizationOptions)
+    export: ExportOptions = field(default_factory=ExportOptions)
     common: CommonOptions = field(default_factory=CommonOptions)
 
     def to_dict(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ class EnvironmentOptions:
         "auto", "what GAME names: an Atari ROM (ale), a Gymnasium id (gym) or whichever fits "
         "(auto); or a custom subclass of Environment",
         choices=("auto", "ale", "gym", "MODULE:CLASS"),
-        commands=(*TRAIN, *TEST, *WATCH, *IMPORT))
+        commands=(*TRAIN, *TEST, *WATCH, *IMPORT, "export"))
     num_envs: int = option(
         1, "games played side by side (lanes); step counts are totals over all of them",
         unit="games", low=1, high=4096, commands=TRAIN)

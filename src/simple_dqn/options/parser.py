@@ -53,6 +53,10 @@ COMMANDS: dict[str, tuple[tuple[tuple[str, str], ...], str]] = {
         ),
         "make a snapshot of another package's network: snapshots/<game>[_<label>]_0.safetensors",
     ),
+    "export": (
+        (SNAPSHOT,),
+        "write a snapshot's network for other programs: exports/<game>[_<label>]_<epoch>.onnx",
+    ),
     "visualize": (
         (SNAPSHOT,),
         "show what activates the filters: results/<game>[_<label>]_<epoch>.html",
