@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -261,11 +262,10 @@ def _warnings(
     tested = {
         name: {_text(run.options[name]) for run in runs if name in run.options} for name in PROTOCOL
     }
-    found += [
-        f"tests differ between runs: --{name} {' and '.join(sorted(values))}"
-        for name, values in tested.items()
-        if len(values) > 1
-    ]
+    for game, name in itertools.product(games, PROTOCOL):
+        own = {_text(r.options[name]) for r in runs if r.game == game and name in r.options}
+        if len(own) > 1:
+            found.append(f"tests of {game} differ: --{name} {' and '.join(sorted(own))}")
     if known:
         found.append(
             "published scores are of other protocols: their best checkpoint of up to "

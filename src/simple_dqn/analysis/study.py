@@ -15,6 +15,7 @@ import pandas as pd
 
 from simple_dqn.analysis.curves import SEED_AND_PLACES, read_table
 from simple_dqn.errors import UsageError
+from simple_dqn.options.definitions import Config
 from simple_dqn.storage.run_files import file_name
 
 logger = logging.getLogger(__name__)
@@ -148,6 +149,8 @@ def _read(path: Path) -> StudyRun:
         seed = int(config["random_seed"])
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         record, config, game, seed = {}, {}, _game_of(path.stem), None
+    if record:  # an option that is newer than the run had its default: what programs did before it
+        config = {**Config().to_dict(), **config}
     options = {name: value for name, value in config.items() if name not in SEED_AND_PLACES}
     label = _label_of(path, game) or str(options.get("preset", "runs"))
     return StudyRun(path, game, label, seed, options, record, table)

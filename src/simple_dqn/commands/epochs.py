@@ -21,6 +21,7 @@ from simple_dqn.statistics import Row
 from simple_dqn.storage.checkpoint import Checkpoint
 from simple_dqn.storage.experience_file import load_experience
 from simple_dqn.storage.files import locked
+from simple_dqn.storage.minari_dataset import is_dataset
 from simple_dqn.storage.run_files import keep_best, last_snapshot, remove_leftovers
 from simple_dqn.storage.run_state import run_state
 from simple_dqn.storage.snapshot import save_snapshot
@@ -195,10 +196,10 @@ def fill_memory(run: Run) -> None:
     files, memory, loaded = run.config.run.load_experience, run.agent.memory, 0
     assert memory is not None
     for file in files:
-        if not Path(file).is_file():
+        if not is_dataset(file) and not Path(file).is_file():
             raise UsageError(f"--load_experience: there is no file '{file}'")
     for file in files:
-        experience = load_experience(Path(file), run.config, run.game, run.environment)
+        experience = load_experience(file, run.config, run.game, run.environment)
         memory.extend(experience)
         steps = len(experience.starts) - int(experience.starts.sum())
         loaded += steps

@@ -23,6 +23,7 @@ from simple_dqn.options.presets import PLAY_DEFAULTS
 from simple_dqn.options.resolve import resolve
 from simple_dqn.storage.experience_file import save_experience
 from simple_dqn.storage.files import require_place
+from simple_dqn.storage.minari_dataset import is_dataset, require_new_dataset
 from simple_dqn.storage.snapshot import Snapshot, load_snapshot
 from simple_dqn.watch.displays import open_display
 from simple_dqn.watch.film import GIF_ROOM, Delayed, Film
@@ -72,9 +73,13 @@ def require_new_experience(config: Config) -> bool:
     Raises:
         UsageError: the file cannot be written, or exists.
     """
-    path = Path(config.watch.save_experience)
-    if not config.watch.save_experience:
+    name = config.watch.save_experience
+    if not name:
         return False
+    if is_dataset(name):
+        require_new_dataset(name, config.run.overwrite)
+        return True
+    path = Path(name)
     if path.suffix == ".safetensors":
         raise UsageError(f"--save_experience '{path}' is a snapshot's name: use .experience")
     require_place(path, "save_experience")
@@ -124,7 +129,7 @@ def play_games(run: Run, snapshot: Snapshot | None, lines: list[str]) -> None:
 def keep_experience(run: Run, lines: list[str]) -> None:
     """Save the games as experience, even if they ended early."""
     assert run.agent.memory is not None
-    path, played = Path(run.config.watch.save_experience), run.agent.memory.experience()
+    path, played = run.config.watch.save_experience, run.agent.memory.experience()
     steps = len(played.starts) - int(played.starts.sum())
     if not steps:
         lines.append(f"nothing was played, so {path} was not written")

@@ -13,6 +13,7 @@ from simple_dqn.options.definitions import options
 from simple_dqn.options.parser import parse
 from simple_dqn.options.resolve import resolve
 from simple_dqn.replay_memory import ReplayMemory
+from simple_dqn.storage.minari_dataset import is_dataset
 from simple_dqn.storage.run_files import file_name
 
 OWN = {"threads": 1, "test_workers": 0, "checkpoint_every": "2m"}  # of runs, unless given
@@ -153,12 +154,13 @@ def planned_run(game: PlannedGame, variant: str, seed: int, given: Mapping[str, 
 def _absolute(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that name files or folders, with whole paths: runs have other folders."""
     found: dict[str, Any] = {}
-    for name in ("load_weights", "tensorboard", "load_experience"):
-        value = given.get(name)
-        if isinstance(value, str) and value:
-            found[name] = str(Path(value).resolve())
-        elif value:
-            found[name] = tuple(str(Path(path).resolve()) for path in value)
+    for name in ("load_weights", "tensorboard"):
+        if given.get(name):
+            found[name] = str(Path(given[name]).resolve())
+    if files := given.get("load_experience"):
+        found["load_experience"] = tuple(
+            file if is_dataset(file) else str(Path(file).resolve()) for file in files
+        )
     return found
 
 
