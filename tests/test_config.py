@@ -202,3 +202,9 @@ def test_every_preset_can_be_resolved():
     assert field.metadata["choices"] == tuple(PRESETS)
     for preset in PRESETS:
         assert resolve({"preset": preset}).common.preset == preset
+
+
+def test_a_whole_number_too_large_for_a_float_is_refused():
+    """A file from anyone may hold one: it is no traceback."""
+    with pytest.raises(UsageError, match="--learning_rate must be a number, not inf"):
+        resolve({}, {"learning_rate": 10**400})

@@ -6,6 +6,7 @@ import difflib
 import math
 import re
 import secrets
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any
@@ -118,7 +119,7 @@ def _checked(name: str, value: Any, default: Any, meta: Mapping[str, Any], kind:
         return tuple(value)
     wanted = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}[kind]
     if kind is float and type(value) is int:
-        value = float(value)
+        value = float(value) if abs(value) <= sys.float_info.max else math.inf
     if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
         raise UsageError(f"--{name} must be {wanted}, not {value!r}")
     custom_class = "MODULE:CLASS" in meta["choices"] and ":" in str(value)
