@@ -217,7 +217,8 @@ def connect(address: str) -> None:
         )  # fmt: skip
     except Exception as error:  # Ray has several
         reason = (str(error).strip().splitlines() or ["no answer"])[0]
-        raise UsageError(f"--address '{address}': {reason}") from None
+        hint = "; one with a token needs --address auto on one of its nodes, or RAY_AUTH_MODE=token"
+        raise UsageError(f"--address '{address}': {reason}{hint if address else ''}") from None
 
 
 def _trial(config: dict[str, Any], filesystem: Any, folder: str, home: str, searches: bool) -> None:
