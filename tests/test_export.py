@@ -63,7 +63,7 @@ def test_onnxruntime_gives_our_q_values(name):
 @pytest.mark.parametrize(
     ("game", "options"),
     [
-        ("breakout", ("--conv1_padding", "0", "--filters", "8", "--hidden_units", "32")),
+        ("breakout", ("--conv1_padding", "0", "--hidden_units", "32")),
         ("CartPole-v1", ("--hidden_layers", "2", "--hidden_units", "24")),
         ("CartPole-v1", ("--quantiles", "5", "--hidden_units", "24")),
     ],
@@ -131,9 +131,10 @@ def test_a_folder_to_share():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--filters", "8"), "--conv1_padding 0"),
-        (("--conv1_padding", "0", "--filters", "8", "--dueling"), "no DuelingHead: export ONNX"),
-        (("--conv1_padding", "0", "--filters", "8", "--hidden_layers", "2"), "one hidden layer"),
+        ((), "--conv1_padding 0"),
+        (("--conv1_padding", "0", "--filters", "8"), "with 32 filters: export ONNX"),
+        (("--conv1_padding", "0", "--dueling"), "no DuelingHead: export ONNX"),
+        (("--conv1_padding", "0", "--hidden_layers", "2"), "one hidden layer"),
     ],
 )
 def test_a_network_that_no_other_package_has(capsys, options, message):

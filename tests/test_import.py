@@ -233,6 +233,27 @@ def overclaiming() -> bytes:
     return target.getvalue()
 
 
+def many_names():
+    one = torch.zeros(1000, 100, dtype=torch.uint8)
+    return {f"{n}.weight": one for n in range(100)}
+
+
+def safetensors_bytes(tensors, header: bytes = b"") -> bytes:
+    if header:
+        return len(header).to_bytes(8, "little") + header
+    save_file(tensors, "made")
+    data = Path("made").read_bytes()
+    Path("made").unlink()
+    return data
+
+
+def zipped(policy: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("policy.pth", policy)
+    return buffer.getvalue()
+
+
 WRONG = {
     "a pickle that calls": lambda: pickle.dumps({"model": Runs()}),
     "an old pickle that calls": lambda: pickle.dumps({"model": Runs()}, 0),
@@ -259,6 +280,18 @@ WRONG = {
     "another game's observations": lambda: torch_bytes(
         nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 4)).state_dict()
     ),
+    "bytes of any number": lambda: torch_bytes({"0.weight": torch.zeros(4, 4), "x": bytearray(9)}),
+    "one tensor under many names": lambda: torch_bytes(many_names()),
+    "no rows": lambda: safetensors_bytes({"0.weight": torch.zeros(10**6, 0)}),
+    "no order": lambda: safetensors_bytes(
+        {f"{name}.weight": torch.zeros(8, 8) for name in ("first", "second", "third")}
+    ),
+    "a scalar": lambda: torch_bytes({"0.weight": torch.tensor(1.0)}),
+    "a bias of text": lambda: torch_bytes({"0.weight": torch.zeros(4, 4), "0.bias": "x"}),
+    "numbers as names": lambda: torch_bytes({0: torch.zeros(4, 4)}),
+    "a policy of a tensor": lambda: zipped(torch_bytes(torch.zeros(3))),
+    "a policy of a damaged file": lambda: zipped(b"PK nothing"),
+    "safetensors without metadata": lambda: safetensors_bytes({}, b'{"__metadata__":null}'),
     "a list": lambda: torch_bytes([1, 2]),
     "a pickled number": lambda: pickle.dumps(7),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
 
@@ -9,10 +10,12 @@ import gymnasium
 import numpy as np
 import pytest
 
+from simple_dqn.errors import UsageError
 from simple_dqn.main import main
 from simple_dqn.options.definitions import Config
 from simple_dqn.replay_memory import ReplayMemory
 from simple_dqn.storage.experience_file import load_experience, save_experience
+from simple_dqn.storage.minari_dataset import save_dataset
 
 from .test_experience import SCREEN, VECTOR, Game, fill
 
@@ -104,8 +107,8 @@ def test_a_dataset_that_others_collected():
     ("name", "message"),
     [
         ("minari:nothing/here-v0", "there is no dataset"),
-        ("minari:", "no dataset"),
-        ("minari:../../etc/passwd", "no dataset"),
+        ("minari:", "cannot be a dataset's name"),
+        ("minari:../../etc/passwd", "cannot be a dataset's name"),
     ],
 )
 def test_a_dataset_that_is_not_there(capsys, name, message):
@@ -127,3 +130,36 @@ def test_a_dataset_of_another_game_and_a_damaged_one(capsys):
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert "Traceback" not in err
+
+
+def test_a_dataset_without_spaces_makes_no_environment(capsys):
+    """Minari would make the one that it names: any function, with any arguments."""
+    played = fill(memory(VECTOR), 1, 50, VECTOR)
+    save_experience("minari:x-v0", played.experience(), Config(), "pong", Game(VECTOR))
+    (file,) = Path("datasets").rglob("metadata.json")
+    spec = {"id": "x-v0", "entry_point": "os:system", "kwargs": {"command": "touch ran"}}
+    for metadata in ({"env_spec": json.dumps(spec)}, [], {"observation_space": None}):
+        file.write_text(json.dumps(metadata))
+        assert main(["train", "CartPole-v1", "--load_experience", "minari:x-v0"]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+    assert not Path("ran").exists()
+
+
+@pytest.mark.parametrize("name", ["minari:bad name", "minari:x", "minari:"])
+def test_a_name_that_cannot_be_is_refused_before_the_game(name, capsys):
+    play = ["play", "breakout", "--display", "none", "--save_experience", name]
+    assert main(play) == 2
+    assert "cannot be a dataset's name" in capsys.readouterr().err
+    assert not list(Path().rglob("bad name*"))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [("actions", 7, "actions that the game does not have"), ("rewards", np.nan, "not finite")],
+)
+def test_values_that_no_game_has_are_refused(field, value, message):
+    experience = fill(memory(VECTOR), 1, 50, VECTOR).experience()
+    getattr(experience, field)[3] = value
+    save_dataset("minari:x-v0", experience, {"game": "pong"}, 2)
+    with pytest.raises(UsageError, match=message):
+        load_experience("minari:x-v0", Config(), "pong", Game(VECTOR))

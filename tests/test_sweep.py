@@ -72,6 +72,8 @@ def test_a_game_that_cannot_be_played_is_named_and_the_others_go_on():
         (["pong"], {}, ["learning_rate=0.1,50"], "--learning_rate must be from 0 to 10"),
         (["pong"], {}, ["random_seed=1,2"], "a sweep sets --random_seed itself"),
         (["pong"], {}, ["overwrite=true,false"], "have no option 'overwrite'"),
+        (["pong"], {}, ["load_experience=a,b"], "have no option 'load_experience'"),
+        (["pong"], {}, ["load_weights=a/b,a_b"], "would both be called pong_load_weights-a_b_1"),
         (["pong"], {}, ["double_q=true", "double_q=false"], "names double_q twice"),
         (["pong"], {"optimizer": "nosuch"}, [], "--optimizer must be one of"),
     ],
@@ -138,6 +140,9 @@ def test_the_bounds_of_a_search_are_tried():
     assert largest_run(pong, {"train_steps": 1000}, space).given["replay_size"] == 90000
     with pytest.raises(UsageError, match="--learning_rate must be from 0 to 10"):
         largest_run(pong, {}, read_space(["learning_rate=uniform(0.1,50)"]))
+    longest = largest_run(pong, {}, read_space(["epochs=randint(2,20)"]))
+    assert (longest.epochs, longest.tests) == (20, True)
+    assert not largest_run(pong, {}, read_space(["test_steps=choice(100,0)"])).tests
     run = trial_run(pong, {"random_seed": 7}, 12, {"learning_rate": 0.15})
     assert (run.name, run.given["learning_rate"]) == ("pong_trial012_7", 0.15)
 
@@ -147,6 +152,7 @@ def test_the_bounds_of_a_search_are_tried():
     [
         ({"trials": 3}, "--trials has no effect without --search"),
         ({"grace_epochs": 3}, "--grace_epochs has no effect without --search"),
+        ({"random_seed": -1}, "--random_seed must be 0 or more"),
         ({"search": ("a=uniform(1,2)",), "seeds": 2}, "--seeds has no effect with --search"),
         ({"search": ("a=uniform(1,2)",), "grid": ("b=1",)}, "--grid has no effect with --search"),
     ],

@@ -29,22 +29,17 @@ def sweep(names: Sequence[str], given: dict[str, Any]) -> None:
     of_runs = {**OWN, "threads": threads, **of_runs}
     space = read_space(options.search)
     games, left_out = find_games(names, of_runs)
-    runs = plan(games, of_runs, options.grid, options.seeds)
+    runs = plan(games, of_runs, options.grid, 1 if space else options.seeds)
     for problem in left_out:
         logger.warning("%s", problem)
     study = Study(options)
     if space:
-        from simple_dqn.commands.sweeps.search import search_game
+        from simple_dqn.commands.sweeps.search import Search
 
         logger.info("%d trials of each game in '%s'", options.trials, options.label)
-        with study:
-            problems = [
-                problem
-                for game in games
-                for problem in search_game(
-                    study, game, of_runs, space, options.trials, options.grace_epochs
-                )
-            ]
+        with study:  # all games are checked before the first one starts
+            searches = [Search(study, game, of_runs, space, options) for game in games]
+            problems = [problem for search in searches for problem in search.run()]
     else:
         logger.info("%d runs of the study '%s'", len(runs), options.label)
         problems = run_study(runs, study)

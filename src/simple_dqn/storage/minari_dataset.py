@@ -8,6 +8,7 @@ truncated. Screens are stored without loss.
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from simple_dqn.environment import Environment
 from simple_dqn.errors import UsageError
 from simple_dqn.options.resources import available_memory
 from simple_dqn.replay_memory import Experience
+from simple_dqn.storage.files import set_aside
 
 PREFIX = "minari:"
 ORIGIN = "simple_dqn"  # the entry of a dataset's metadata with what must be equal here
@@ -32,12 +34,8 @@ def is_dataset(name: str | Path) -> bool:
 
 def require_new_dataset(name: str, overwrite: bool) -> None:
     """Raise UsageError for a dataset that exists or cannot be named so, or without the extra."""
-    minari = _minari()
-    try:
-        there = minari.list_local_datasets()
-    except (OSError, ValueError) as error:
-        raise UsageError(f"'{name}': {error}") from None
-    if _id(name) in there and not overwrite:
+    place = _place(name)
+    if place.exists() and not overwrite:
         raise UsageError(f"'{name}' exists: give another name, or --overwrite")
 
 
@@ -48,14 +46,15 @@ def save_dataset(
 
     Raises:
         UsageError: Minari does not allow the name.
+        OSError: it cannot be written; one that was there is kept.
     """
     minari = _minari()
     from minari.data_collector.episode_buffer import EpisodeBuffer
 
     shape, dtype = experience.screens.shape[1:], experience.screens.dtype
     low, high = (0, 255) if dtype == np.uint8 else (-np.inf, np.inf)
-    if _id(name) in minari.list_local_datasets():
-        minari.delete_dataset(_id(name))
+    place = _place(name)
+    old = set_aside(place)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it asks for author, code and a reference score
@@ -67,9 +66,14 @@ def save_dataset(
                 algorithm_name="play", description=f"{origin['game']}, played with Simple DQN",
                 jpeg_encoding=False,
             )  # fmt: skip
-    except ValueError as error:
-        raise UsageError(f"'{name}': {error}") from None
-    dataset.storage.update_metadata({ORIGIN: json.dumps(origin)})
+        dataset.storage.update_metadata({ORIGIN: json.dumps(origin)})
+    except BaseException:
+        shutil.rmtree(place, ignore_errors=True)
+        if old:
+            old.rename(place)
+        raise
+    if old:
+        shutil.rmtree(old)
 
 
 def load_dataset(name: str, environment: Environment) -> tuple[Experience, dict[str, Any] | None]:
@@ -78,26 +82,25 @@ def load_dataset(name: str, environment: Environment) -> tuple[Experience, dict[
     Raises:
         UsageError: there is none, it is damaged, too large, or of other observations or actions.
     """
-    minari = _minari()
+    minari, place = _minari(), _place(name)
+    shape, dtype = environment.observation_shape, environment.observation_dtype
+    names = environment.action_meanings
     try:
+        kept = _require_harmless(place / "data")
         dataset = minari.load_dataset(_id(name))
-        shape, dtype = environment.observation_shape, environment.observation_dtype
         actions, seen = dataset.action_space, dataset.observation_space
-        names = environment.action_meanings
         if not isinstance(actions, spaces.Discrete) or actions.n != len(names) or actions.start:
             raise UsageError(f"'{name}' has the actions {actions}, but there are {len(names)} here")
         if not isinstance(seen, spaces.Box) or (seen.shape, seen.dtype) != (shape, dtype):
             raise UsageError(f"'{name}' has the observations {seen}, here they are {dtype} {shape}")
-        slots = dataset.total_steps + dataset.total_episodes
-        if slots * int(np.prod(shape)) * dtype.itemsize > available_memory():
-            raise UsageError(f"'{name}' has {slots} observations, too many for the free memory")
-        parts = [_slots(episode, dtype) for episode in dataset.iterate_episodes()]
-        origin = dataset.storage.metadata.get(ORIGIN)
-        kept = json.loads(origin) if origin else None
+        parts = [_slots(episode, dtype, len(names)) for episode in dataset.iterate_episodes()]
     except FileNotFoundError:
         raise UsageError(f"there is no dataset '{_id(name)}' of Minari on this machine") from None
-    except (OSError, KeyError, TypeError, ValueError, AssertionError) as error:
-        raise UsageError(f"'{name}' is no dataset, or is damaged ({error})") from None
+    except UsageError:
+        raise
+    except Exception as error:  # of many kinds, for a dataset that anyone may have made
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise UsageError(f"'{name}' is no dataset, or is damaged ({reason})") from None
     if not parts:
         raise UsageError(f"'{name}' has no episodes")
     arrays: Any = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
@@ -124,6 +127,48 @@ def _id(name: str) -> str:
     return name.removeprefix(PREFIX)
 
 
+def _place(name: str) -> Path:
+    """Return the folder of a dataset.
+
+    Raises:
+        UsageError: it cannot be a dataset's name.
+    """
+    _minari()
+    from minari.dataset.minari_dataset import parse_dataset_id
+    from minari.storage import get_dataset_path
+
+    try:
+        parse_dataset_id(_id(name))
+    except (ValueError, TypeError):
+        form = f"{PREFIX}[namespace/]name-v0"
+        raise UsageError(f"'{name}' cannot be a dataset's name: give {form}") from None
+    return Path(get_dataset_path(_id(name)))
+
+
+def _require_harmless(data: Path) -> dict[str, Any] | None:
+    """Return what a dataset was played with, if it was here.
+
+    Without its spaces, Minari would make the environment that it names, and so run its code; and a
+    compressed file of a few kB may claim any size.
+
+    Raises:
+        FileNotFoundError: there is no dataset.
+        ValueError: it has no spaces, another format, or more than the free memory holds.
+    """
+    import h5py
+
+    metadata = json.loads((data / "metadata.json").read_text())
+    if not all(isinstance(metadata[f"{what}_space"], str) for what in ("observation", "action")):
+        raise ValueError("it does not say its spaces")
+    sizes: list[int] = []
+    with h5py.File(data / "main_data.hdf5", "r") as file:
+        file.visititems(lambda _, item: sizes.append(getattr(item, "nbytes", 0)))
+    if sum(sizes) > available_memory():
+        raise ValueError(f"it needs {sum(sizes) / 1e9:.1f} GB of memory")
+    kept = metadata.get(ORIGIN)
+    return dict(json.loads(kept)) if kept else None
+
+
 def _episodes(experience: Experience) -> Iterator[dict[str, Any]]:
     """Yield the episodes that have steps, as Minari's buffers take them."""
     starts = np.flatnonzero(experience.starts)
@@ -138,7 +183,7 @@ def _episodes(experience: Experience) -> Iterator[dict[str, Any]]:
             )  # fmt: skip
 
 
-def _slots(episode: Any, dtype: np.dtype[Any]) -> Experience:
+def _slots(episode: Any, dtype: np.dtype[Any], num_actions: int) -> Experience:
     """Return an episode as slots; its end is a terminal only where Minari says so."""
     steps = len(episode.rewards)
     screens = np.asarray(episode.observations, dtype)
@@ -146,6 +191,11 @@ def _slots(episode: Any, dtype: np.dtype[Any]) -> Experience:
     starts[0] = True
     if len(screens) != steps + 1 or np.any(episode.terminations[:-1]):
         raise ValueError("an episode whose observations do not fit its steps")
+    played = np.asarray(episode.actions)
+    if played.ndim != 1 or np.any((played < 0) | (played >= num_actions)):
+        raise ValueError("actions that the game does not have")
+    if not (np.isfinite(screens).all() and np.isfinite(episode.rewards).all()):
+        raise ValueError("numbers that are not finite")
     actions, rewards, terminals = (
         np.concatenate([[0], np.asarray(values)])
         for values in (episode.actions, episode.rewards, episode.terminations)

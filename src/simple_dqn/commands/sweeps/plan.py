@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from simple_dqn.environments.games import find_game, find_preset, observations_of
 from simple_dqn.errors import UsageError
 from simple_dqn.options.definitions import options
+from simple_dqn.options.option import PATHS
 from simple_dqn.options.parser import parse
 from simple_dqn.options.resolve import resolve
 from simple_dqn.replay_memory import ReplayMemory
@@ -57,7 +58,13 @@ class PlannedRun(NamedTuple):
 
 
 def require_effect(given: Mapping[str, Any]) -> None:
-    """Raise UsageError for options of searches without one, and for those of grids with one."""
+    """Raise UsageError for options of searches without one, for those of grids with one, and for a
+    seed that is drawn anew each time.
+    """
+    if given.get("random_seed", 0) < 0:
+        raise UsageError(
+            "--random_seed must be 0 or more: a study can be continued only with seeds"
+        )
     searches = bool(given.get("search"))
     for name in ("grid", "seeds") if searches else ("trials", "grace_epochs"):
         if name in given:
@@ -119,13 +126,18 @@ def plan(
         dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())
     ]
     first = given.get("random_seed", 1)
-    return [
+    runs = [
         planned_run(
             game, "_".join(f"{k}-{v}".translate(SAFE) for k, v in variant.items()), seed,
             {**given, **variant},
         )
         for game in games for variant in variants for seed in range(first, first + seeds)
     ]  # fmt: skip
+    named: dict[str, PlannedRun] = {}
+    for run in runs:
+        if named.setdefault(run.name, run) is not run:
+            raise UsageError(f"--grid has two variants that would both be called {run.name}")
+    return runs
 
 
 def planned_run(game: PlannedGame, variant: str, seed: int, given: Mapping[str, Any]) -> PlannedRun:
@@ -178,8 +190,8 @@ def read_setting(option: str, text: str) -> tuple[str, str]:
     name = name.lstrip("-").replace("-", "_")
     known = {
         field.name
-        for _, field, _ in options()
-        if {"train", "sweep"} <= set(field.metadata["commands"])
+        for _, field, kind in options()
+        if {"train", "sweep"} <= set(field.metadata["commands"]) and kind != PATHS
     }
     if not equals:
         example = "value,value..." if option == "grid" else "kind(a,b)"

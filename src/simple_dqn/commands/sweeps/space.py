@@ -91,14 +91,19 @@ def trial_run(
 def largest_run(
     game: PlannedGame, given: Mapping[str, Any], space: Mapping[str, Domain]
 ) -> PlannedRun:
-    """Return the run of a search that takes most memory, after trying each bound and choice.
+    """Return what no run of a search exceeds in memory and epochs; each bound and choice is tried.
+
+    Its ``tests`` says whether all of them have a test phase.
 
     Raises:
         UsageError: a value cannot be used.
     """
     largest, point = trial_run(game, given, 0, {}), dict[str, Any]()
+    epochs, tests = 0, True
     for name, domain in space.items():
         runs = [trial_run(game, given, 0, {**point, name: value}) for value in domain.values]
         largest = max(runs, key=lambda run: run.memory)
         point[name] = largest.given[name]
-    return largest
+        epochs = max(epochs, *(run.epochs for run in runs))
+        tests = tests and all(run.tests and run.epochs for run in runs)
+    return largest._replace(epochs=epochs, tests=tests)

@@ -23,6 +23,8 @@ from simple_dqn.networks.q_network import CONVOLUTIONS
 from simple_dqn.options.presets import PRESETS
 from simple_dqn.storage.foreign.network import ForeignNetwork, Layer, make_layer
 
+MOST_EPOCHS = 1_000_000
+GROWTH = 8  # times the file that layers may take as float32: some were of smaller numbers
 SIMPLE_DQN = {**PRESETS["simple_dqn"], "preset": "simple_dqn"}
 
 
@@ -110,6 +112,8 @@ def read_pickle(data: bytes) -> ForeignNetwork:
         raise
     except Exception as error:  # of many kinds, for a file that anyone may have made
         raise ValueError(f"damaged ({type(error).__name__})") from None
+    if sum(array.size for array in arrays) * 4 > GROWTH * len(data):
+        raise ValueError("a pickle that repeats its arrays")
     layers: list[Layer] = []
     for number, array in enumerate(arrays):
         if array.ndim != 2:
@@ -118,9 +122,8 @@ def read_pickle(data: bytes) -> ForeignNetwork:
             kernel = CONVOLUTIONS[number][1]
             array = array.reshape(-1, kernel, kernel, array.shape[1]).transpose(3, 0, 1, 2)
         layers.append(make_layer(np.array(array, np.float32, order="C")))
-    return ForeignNetwork(
-        "simple_dqn (Neon)", layers, SIMPLE_DQN, epoch=epoch if isinstance(epoch, int) else 0
-    )
+    known = isinstance(epoch, int) and 0 <= epoch <= MOST_EPOCHS
+    return ForeignNetwork("simple_dqn (Neon)", layers, SIMPLE_DQN, epoch=epoch if known else 0)
 
 
 def _weights(found: Any) -> Iterator[NDArray[Any]]:

@@ -69,9 +69,12 @@ def make_layer(weight: Any, bias: Any = None) -> Layer:
     Raises:
         ValueError: a value is no number, or the shapes do not fit.
     """
-    weight = torch.as_tensor(weight).to(torch.float32)
+    weight = torch.as_tensor(weight)
+    if weight.dim() not in (2, 4) or not weight.numel():
+        raise ValueError(f"weights {list(weight.shape)}")
+    weight = weight.to(torch.float32)
     bias = torch.zeros(len(weight)) if bias is None else torch.as_tensor(bias).to(torch.float32)
-    if weight.dim() not in (2, 4) or bias.shape != weight.shape[:1] or not weight.numel():
+    if bias.shape != weight.shape[:1]:
         raise ValueError(f"weights {list(weight.shape)} with biases {list(bias.shape)}")
     if not (torch.isfinite(weight).all() and torch.isfinite(bias).all()):
         raise ValueError("weights that are not finite")

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import io
 import json
+import pickletools
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -20,8 +21,14 @@ from simple_dqn.storage.foreign.network import ForeignNetwork, Layer, make_layer
 
 LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how torch's files began before 1.6
 SLACK = 1_000_000  # bytes by which an archive may grow: names and pickled shapes
+GROWTH = 8  # times the tensors' own bytes that layers may take as float32: some were bytes
+TENSORS = {
+    ("torch._utils", "_rebuild_tensor_v2"), ("torch._utils", "_rebuild_parameter"),
+    ("collections", "OrderedDict"),
+}  # fmt: skip
 WRAPPERS = ("model_weights", "state_dict", "model_state_dict", "q_network", "model")
 NO_NORM = "if it was trained with VecNormalize, the statistics of that are not applied"
+RELU = "its activation_fn is not in what is read: rectifiers, as by default, are assumed"
 LIVES = "there, a lost life ended an episode and emptied the frames, also in its evaluation"
 
 
@@ -49,8 +56,11 @@ def read_safetensors(data: bytes) -> ForeignNetwork:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    if "simple_dqn" in header.get("__metadata__", {}):
+    length = int.from_bytes(data[:8], "little")
+    if length > SLACK:
+        raise ValueError("a safetensors header of more than 1 MB")
+    header = json.loads(data[8 : 8 + length])
+    if "simple_dqn" in (header.get("__metadata__") or {}):
         raise ValueError("already a file of Simple DQN")
     try:
         return _state_dict(load(data), ordered=False)
@@ -68,40 +78,53 @@ def load_tensors(data: bytes) -> Any:
         sizes = [info.file_size for info in archive.infolist()]
         if sum(sizes) > len(data) + SLACK:
             raise ValueError("an archive that grows when it is unpacked")
+        for name in archive.namelist():
+            if name.endswith("data.pkl"):
+                _require_tensors(archive.read(name))
     try:
         found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # of many kinds, for a file that anyone may have made
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise ValueError(f"more than tensors, or damaged: {reason}") from None
-    left = list(sizes)
-    for storage in {id(s): s for s in map(_storage, _tensors(found))}.values():
-        if storage.nbytes() not in left:
-            raise ValueError("tensors that are larger than their data")
-    for tensor in _tensors(found):
-        if tensor.numel() * tensor.element_size() > _storage(tensor).nbytes():
+    for tensor in _tensors(found, set()):
+        held = tensor.untyped_storage().nbytes()
+        if held not in sizes or tensor.numel() * tensor.element_size() > held:
             raise ValueError("tensors that are larger than their data")
     return found
 
 
-def _storage(tensor: Tensor) -> torch.UntypedStorage:
-    return tensor.untyped_storage()
+def _require_tensors(pickled: bytes) -> None:
+    """Raise ValueError for a pickle that names anything but tensors: even bytearray takes memory.
+
+    torch writes protocol 2, whose GLOBAL has "module name".
+    """
+    for operation, argument, _ in pickletools.genops(pickled):
+        module, _, name = str(argument).partition(" ")
+        tensors = (module, name) in TENSORS or (module == "torch" and name.endswith("Storage"))
+        if operation.name in ("STACK_GLOBAL", "INST") or (
+            operation.name == "GLOBAL" and not tensors
+        ):
+            raise ValueError(f"it names {str(argument).replace(' ', '.')}, which is no tensor")
 
 
-def _tensors(found: Any, depth: int = 0) -> list[Tensor]:
-    """Return the tensors in dicts."""
+def _tensors(found: Any, seen: set[int]) -> Iterator[Tensor]:
+    """Yield the tensors in dicts; ``seen`` are the dicts that were looked into."""
     if isinstance(found, Tensor):
-        if found.layout != torch.strided or found.device.type != "cpu":
+        if found.layout != torch.strided or found.device.type != "cpu" or found.is_quantized:
             raise ValueError("tensors of another layout")
-        return [found]
-    if isinstance(found, Mapping) and depth < 4:
-        return [tensor for value in found.values() for tensor in _tensors(value, depth + 1)]
-    return []
+        yield found
+    elif isinstance(found, Mapping) and id(found) not in seen:
+        seen.add(id(found))
+        for value in found.values():
+            yield from _tensors(value, seen)
 
 
 def _stable_baselines3(found: Any) -> ForeignNetwork:
     """Return the network of ``policy.pth``: DQN's or, of sb3-contrib, QR-DQN's."""
+    if not isinstance(found, Mapping):
+        raise ValueError("Stable-Baselines3's, but without a state dict")
     for prefix, source in (("q_net.", "DQN"), ("quantile_net.", "QR-DQN")):
-        own = {name: value for name, value in found.items() if name.startswith(prefix)}
+        own = {name: value for name, value in found.items() if str(name).startswith(prefix)}
         if own:
             # The feature extractor is registered before the fully connected layers.
             layers = _layers(own)
@@ -109,7 +132,7 @@ def _stable_baselines3(found: Any) -> ForeignNetwork:
             return ForeignNetwork(
                 f"Stable-Baselines3 {source}", layers, dict(conv1_padding=0) if screens else {},
                 presses_fire=screens, quantiles_first=source == "QR-DQN",
-                differs=(LIVES,) if screens else (NO_NORM,),
+                differs=(RELU, LIVES) if screens else (RELU, NO_NORM),
             )  # fmt: skip
     raise ValueError("Stable-Baselines3's, but of neither DQN nor QR-DQN")
 
@@ -121,8 +144,12 @@ def _state_dict(found: Any, ordered: bool) -> ForeignNetwork:
             found = found[wrapper]
     if not isinstance(found, Mapping) or not found:
         raise ValueError("without a state dict")
-    names = [str(name) for name in found]
-    if not ordered:
+    if not all(isinstance(name, str) for name in found):
+        raise ValueError("a dict whose keys are no names")
+    names = list(found)
+    if not ordered:  # a safetensors file does not keep the order of its layers: their numbers tell
+        if len({re.sub(r"\d+", "", n.rpartition(".")[0]) for n in names}) > 1:
+            raise ValueError("layers whose order the names do not tell: name them by numbers")
         names.sort(key=_natural)
     found = {name: found[name] for name in names}
     if "atoms" in found or "supports" in found:
@@ -151,6 +178,10 @@ def _layers(found: Mapping[str, Any]) -> list[Layer]:
     Raises:
         ValueError: there is something else.
     """
+    values = [value for value in found.values() if isinstance(value, Tensor)]
+    held = {v.untyped_storage().data_ptr(): v.untyped_storage().nbytes() for v in values}
+    if sum(v.numel() for v in values) * 4 > GROWTH * sum(held.values()):
+        raise ValueError("tensors that share their data")
     layers, used = [], set()
     for name, value in found.items():
         if name.endswith("weight") and isinstance(value, Tensor):

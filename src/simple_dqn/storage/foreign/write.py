@@ -93,6 +93,9 @@ def _layers(network: PlainQNetwork) -> Iterator[nn.Conv2d | nn.Linear]:
         UsageError: it has others, or a padding that no other package has.
     """
     assert isinstance(network.layers, nn.Sequential)
+    first = network.layers[0]
+    if isinstance(first, nn.Conv2d) and (first.kernel_size, first.out_channels) != ((8, 8), 32):
+        raise UsageError("other packages' convolutions are Nature's, with 32 filters: export ONNX")
     for layer in network.layers:
         if isinstance(layer, nn.Conv2d | nn.Linear):
             if isinstance(layer, nn.Conv2d) and any(layer.padding):
