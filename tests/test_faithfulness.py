@@ -13,9 +13,9 @@ from simple_dqn.options.resolve import resolve
 ROOT = Path(__file__).parent.parent
 DETAILS = [
     "Optimiser", "Batch reduction", "Error clip", "Flicker", "Luma", "Resize", "Frame skip",
-    "Life loss", "Random start", "FIRE", "Actions", "Exploration", "Target copy", "Learning",
-    "Reward", "History", "Initial weights", "First convolution", "Network", "Replay", "Evaluation",
-    "Order of acting and learning", "Pixels", "Discount", "Length",
+    "Life loss", "Random start", "FIRE", "Time", "Actions", "Exploration", "Target copy",
+    "Learning", "Reward", "History", "Initial weights", "First convolution", "Network", "Replay",
+    "Evaluation", "Order of acting and learning", "Pixels", "Discount", "Length",
 ]  # fmt: skip
 
 

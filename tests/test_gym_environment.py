@@ -295,3 +295,21 @@ gymnasium.register("Local-v0", CartPoleEnv)
     options = ["--random_steps", "50", "--train_steps", "20", "--test_steps", "20", "--epochs", "1"]
     assert main(["train", "custom_games:Local-v0", *options]) == 0
     assert (in_tmp / "results/custom_games-Local-v0.csv").exists()
+
+
+def test_time_is_the_last_number_of_a_vector():
+    """CartPole's limit is 500 steps; without a limit, or with screens, there is no such number."""
+    env = GymEnvironment(
+        "CartPole-v1", num_envs=1, seed=np.random.SeedSequence(1), resize="area", screen_width=84,
+        screen_height=84, observe_time=True,
+    )  # fmt: skip
+    assert env.observation_shape == (5,)
+    assert env.restart()[0, 4] == 0
+    for step in range(1, 6):
+        assert env.act(np.array([step % 2])).observations[0, 4] == np.float32(step / 500)
+    env.restart()
+    state = env.state_dict()
+    first = env.act(np.array([1])).observations
+    env.load_state_dict(state)
+    np.testing.assert_array_equal(env.act(np.array([1])).observations, first)
+    assert main(["train", "pong", "--observe_time"]) == 2

@@ -251,7 +251,7 @@ def assert_as_undisturbed(label: str, games: list[str], seeds: int) -> None:
 @pytest.mark.ray
 @pytest.mark.timeout(600)
 def test_killed_runs_and_a_killed_command_change_nothing(folder):
-    arguments = ["pong", "breakout", "--label", "k", "--seeds", "2", *TINY]
+    arguments = ["pong", "breakout", "--label", "k", "--seeds", "3", *TINY]
     study = start(*arguments)
     wait_for_file(folder / "sweeps/k/pong_1/snapshots/pong_1.checkpoint/run.safetensors")
     for run in wait_for(r"simple_dqn (train|resume) .*pong_1"):
@@ -261,7 +261,7 @@ def test_killed_runs_and_a_killed_command_change_nothing(folder):
     study.wait()
     assert not (folder / "results/k").exists()
     assert start(*arguments).wait(300) == 0
-    assert_as_undisturbed("k", ["pong", "breakout"], 2)
+    assert_as_undisturbed("k", ["pong", "breakout"], 3)
     marks = {p: p.stat().st_mtime_ns for p in (folder / "results/k").iterdir()}
     assert start(*arguments).wait(60) == 0  # finished runs are not repeated
     assert marks == {p: p.stat().st_mtime_ns for p in (folder / "results/k").iterdir()}

@@ -146,6 +146,8 @@ def _make(
 ) -> Environment:
     """Return an environment whose games run in this process."""
     env = config.environment
+    if env.observe_time and (rom or ":" in env.environment):
+        raise UsageError("--observe_time is for Gymnasium's games that show vectors: leave it out")
     screen = dict(resize=env.resize, screen_width=env.screen_width, screen_height=env.screen_height)
     if ":" in env.environment:
         base: Any = Environment
@@ -159,7 +161,10 @@ def _make(
         from simple_dqn.environments.gymnasium_games import GymEnvironment
 
         custom_classes.see_current_folder()  # for module:id
-        return GymEnvironment(game, num_envs=num_envs, seed=seed, render=shown, **screen)  # type: ignore[arg-type]
+        return GymEnvironment(
+            game, num_envs=num_envs, seed=seed, observe_time=env.observe_time, render=shown,
+            **screen,  # type: ignore[arg-type]
+        )  # fmt: skip
 
     in_steps = env.random_starts_unit == "steps" and env.random_starts > 0
     return ALEEnvironment(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from simple_dqn.environment import Environment, NotRepeatableError, Step, lane_seeds
 from simple_dqn.environments.atari import shrink
-from simple_dqn.environments.observations import LARGEST_BOARD, plain
+from simple_dqn.environments.observations import LARGEST_BOARD, plain, with_time
 from simple_dqn.environments.pictures import as_picture
 from simple_dqn.environments.repeating import (
     NP_RANDOM,
@@ -59,6 +59,7 @@ class GymEnvironment(Environment):
         num_envs: N, the number of lanes.
         seed: of the first reset of each lane, see ``lane_seeds``; later games continue from there.
         resize, screen_width, screen_height: of a screen's observation, see ``shrink``.
+        observe_time: see ``observations.with_time``.
         render: whether ``screen`` is available; a step is a frame.
 
     Raises:
@@ -76,13 +77,15 @@ class GymEnvironment(Environment):
         resize: str,
         screen_width: int,
         screen_height: int,
+        observe_time: bool = False,
         render: bool = False,
     ) -> None:
         is_registered(env_id)
+        self.wrap = with_time if observe_time else plain
         drawing: dict[str, Any] = {"render_mode": "rgb_array"} if render else {}
         try:
             games: Any = gymnasium.make_vec(
-                env_id, num_envs, "sync", {"autoreset_mode": AutoresetMode.DISABLED}, [plain],
+                env_id, num_envs, "sync", {"autoreset_mode": AutoresetMode.DISABLED}, [self.wrap],
                 **drawing,
             )  # fmt: skip
         except Exception as error:  # the environment's module can raise anything
@@ -201,7 +204,7 @@ class GymEnvironment(Environment):
         if len(lanes) != self.num_envs:
             raise ValueError(f"{len(lanes)} lanes, not {self.num_envs}")
         with self._naming_environment("reset or step"):
-            if not is_repeatable(lambda: plain(gymnasium.make(self.env_id))):
+            if not is_repeatable(lambda: self.wrap(gymnasium.make(self.env_id))):
                 raise NotRepeatableError(f"'{self.env_id}' has randomness that cannot be seen")
         self._reset(np.ones(self.num_envs, np.bool_))  # only then there are generators
         for lane, saved in enumerate(state["lanes"]):

@@ -20,8 +20,15 @@ import cv2
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Dict, MultiBinary, Space, Text
-from gymnasium.wrappers import FilterObservation, FlattenObservation, TransformObservation
+from gymnasium.wrappers import (
+    FilterObservation,
+    FlattenObservation,
+    TimeAwareObservation,
+    TransformObservation,
+)
 from numpy.typing import NDArray
+
+from simple_dqn.errors import UsageError
 
 SMALLEST_SCREEN = 24  # pixels a side; less is a board
 LARGEST_BOARD, SMALLEST_BOARD = 32, 3  # cells a side
@@ -48,6 +55,20 @@ def plain(game: gymnasium.Env[Any, Any]) -> Any:
     return game if vector or looks_like_screens(space) or not flattens(space) else (
         FlattenObservation(game)
     )  # fmt: skip
+
+
+def with_time(game: gymnasium.Env[Any, Any]) -> Any:
+    """Wrap a game as ``plain`` does, and append the share of its time limit that has passed.
+
+    Raises:
+        UsageError: it shows no vectors, or has no limit.
+    """
+    game = plain(game)
+    if not isinstance(game.observation_space, Box) or len(game.observation_space.shape) != 1:
+        raise UsageError("--observe_time: only vectors can have one more number")
+    if game.spec is None or not game.spec.max_episode_steps:
+        raise UsageError("--observe_time: it has no time limit")
+    return TimeAwareObservation(game, normalize_time=True)
 
 
 def is_screen(space: Space[Any]) -> bool:

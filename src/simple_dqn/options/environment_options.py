@@ -70,6 +70,10 @@ class EnvironmentOptions:
         False, "play FIRE and the action after it at the start of a game and after a lost life, as "
         "networks of other packages expect (FireResetEnv of OpenAI baselines)",
         commands=(*TRAIN, *TEST, *WATCH, *IMPORT), only=ALE)
+    observe_time: bool = option(
+        False, "append the share of the time limit that has passed to the vectors of a Gymnasium "
+        "game (Pardo et al. 2018; TimeAwareObservation)",
+        commands=(*TRAIN, *TEST, *WATCH, *IMPORT))
     test_frame_cap: int = option(
         18_000, "cut off a test game after this many emulator frames: 18000 are 5 minutes "
         "(0: never)", unit="frames", low=0, only=ALE)
