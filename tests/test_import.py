@@ -79,7 +79,10 @@ def test_q_values_equal_those_of_the_packages_themselves(folder):
             f"snapshots/{game}_{file.replace('.', '-')}_0.safetensors", theirs["states"]
         )
         np.testing.assert_allclose(ours, theirs["q_values"], rtol=0, atol=1e-5, err_msg=file)
-        assert (ours.argmax(1) == theirs["q_values"].argmax(1)).mean() > 0.99, file
+        best = np.sort(theirs["q_values"], axis=1)
+        clear = best[:, -1] - best[:, -2] > 2e-5  # else rounding decides
+        same = ours.argmax(1) == theirs["q_values"].argmax(1)
+        assert same[clear].all(), file
 
 
 @pytest.mark.parametrize("kind", ["network", "plain", "safetensors", "wrapped"])

@@ -137,8 +137,9 @@ def _protocol(config: Config) -> str:
     if env.environment == "gym" or ":" in env.environment:
         return ""
     cap = f"cut off after {env.test_frame_cap:,} frames" if env.test_frame_cap else "not cut off"
+    fire = ", FIRE then and after a lost life" if env.fire_on_reset else ""
     sticky = f", sticky actions {env.repeat_action_probability:g}"
     return (
-        f", at most {env.random_starts} no-op {env.random_starts_unit}, {cap}"
+        f", at most {env.random_starts} no-op {env.random_starts_unit}{fire}, {cap}"
         f"{sticky if env.repeat_action_probability else ''}"
     )

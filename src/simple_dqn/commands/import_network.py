@@ -71,7 +71,11 @@ def import_network(path: Path, label: str, given: dict[str, Any]) -> None:
             )
     except UsageError as error:
         raise UsageError(f"'{path}', a network of {foreign.source}: {error}") from None
-    told = ", ".join(f"{k} {implied[k]}" for k in TOLD if k in implied and k not in given)
+    told = ", ".join(
+        f"{k} {implied[k]}"
+        for k in TOLD
+        if k in implied and k not in given and (k, implied[k]) != ("quantiles", 1)
+    )
     logger.info("%s: a network of %s for %d actions", path, foreign.source, len(meanings))
     logger.info("options that it implies: %s", told)
     for sentence in foreign.differs:

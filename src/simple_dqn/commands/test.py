@@ -50,6 +50,7 @@ def report(run: Run, snapshot: Snapshot) -> str:
     if snapshot.config.get("environment") == "ale":
         least, most = noop_frames(run.config)
         starts = f"{least} to {most} no-op frames at the start"
+        starts += ", FIRE then and after a lost life" if env.fire_on_reset else ""
         cap = f"cut off after {env.test_frame_cap} frames" if env.test_frame_cap else "no frame cap"
         rules = (
             f"{starts}, {cap}, frame skip {env.frame_skip}, "
