@@ -7,7 +7,6 @@ their rows again, so that sampler and early stopping know what they knew.
 from __future__ import annotations
 
 import json
-import logging
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,8 +25,6 @@ from simple_dqn.errors import UsageError
 from simple_dqn.options.command_options import SweepOptions
 from simple_dqn.storage.files import write_atomically
 from simple_dqn.storage.run_files import file_name
-
-logger = logging.getLogger(__name__)
 
 SHOWN = 10  # of the best configurations
 

@@ -53,14 +53,12 @@ class Shape(NamedTuple):
         inputs: channels of the first convolution, or features of the first layer.
         options: the network's options.
         outputs: of the last layer: actions times quantiles.
-        features: that the first fully connected layer takes.
     """
 
     kind: str
     inputs: int
     options: dict[str, Any]
     outputs: int
-    features: int
 
 
 def make_layer(weight: Any, bias: Any = None) -> Layer:
@@ -120,7 +118,7 @@ def shape_of(layers: Sequence[Layer]) -> Shape:
         options["filters"] = filters
     if not kind or not hidden:
         raise unknown
-    return Shape(kind, inputs, options, outputs, linear[0].weight.shape[1])
+    return Shape(kind, inputs, options, outputs)
 
 
 def same_sizes(layers: Sequence[Layer]) -> list[Layer]:

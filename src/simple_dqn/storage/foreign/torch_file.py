@@ -1,7 +1,7 @@
 """State dicts of torch and the archives around them.
 
-Only tensors are read (``weights_only``), and no more bytes are allocated than the file has: what an
-archive says about its own size is checked before.
+Only tensors are read (``weights_only``), and no more bytes are allocated than a small multiple of
+the file's: what an archive says about its own size is checked before.
 """
 
 from __future__ import annotations
