@@ -1,7 +1,8 @@
-# Sourced by the other scripts for its function:
+# Sourced by the other scripts for its functions:
 #
 #   setup [extra]     create .venv on first use, from constraints.txt, and prepend it to the PATH;
 #                     extra: one of the extras of pyproject.toml, such as dev
+#     with_page args  print the extra that --page needs, if it is given
 #
 # A later start only compares file times. The variable PYTHON names another interpreter. Nothing else
 # of the caller's shell, Python or pip matters, except how pip reaches its packages.
@@ -33,6 +34,14 @@ setup() {
         )
     fi
     PATH=$root/.venv/bin:$PATH
+}
+
+# with_page ARGUMENTS: the extra that --page needs, if it is among them.
+with_page() {
+    local argument
+    for argument; do
+        [[ $argument != --page && $argument != --page=* ]] || echo page
+    done
 }
 
 refuse() {

@@ -40,7 +40,7 @@ def test_every_option_has_help_and_counts_have_units():
         meta = field.metadata
         assert meta["help"]
         if kind is int and field.name not in ("device_id", "game_mode", "game_difficulty",
-                                              "random_seed"):  # fmt: skip
+                                              "random_seed", "page", "port"):  # fmt: skip
             assert meta["unit"], field.name
 
 
@@ -113,7 +113,8 @@ DERIVED = {
     "PLACES": {
         "display_screen", "record_screen_path", "record_sound_filename", "load_weights",
         "save_weights_prefix", "csv_file", "overwrite", "tensorboard", "callback", "log_level",
-        "play_games", "start_epoch", "stop_at", "checkpoint_every", "no_checkpoint",
+        "play_games", "start_epoch", "stop_at", "checkpoint_every", "no_checkpoint", "page",
+        "host", "open",
     },
     "KEPT_IN_CHECKPOINT": {"stop_at", "checkpoint_every"},
     "ASKED_AGAIN": {"callback", "tensorboard", "csv_file"},

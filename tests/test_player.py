@@ -12,7 +12,8 @@ from simple_dqn.environment import Environment, Step
 from simple_dqn.replay.state_buffer import StateBuffer
 from simple_dqn.watch import player as module
 from simple_dqn.watch.interface import QUIT, Display
-from simple_dqn.watch.player import KEYS, NewGame, Player, Quit
+from simple_dqn.watch.keys import KEYS
+from simple_dqn.watch.player import NewGame, Player, Quit
 
 FRAMES_PER_STEP = 4
 

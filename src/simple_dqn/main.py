@@ -26,6 +26,7 @@ logger = logging.getLogger("simple_dqn")
 
 # Packages that only some commands need, by module.
 EXTRAS = {
+    "aiohttp": "aiohttp",
     "av": "av",
     "blessed": "blessed",
     "bokeh": "bokeh",

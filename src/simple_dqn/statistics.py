@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,15 @@ PHASES = ("random", "train", "test", "play")  # in the order of an epoch
 TIME_COLUMNS = ("total_time", "epoch_time", "steps_per_second")
 
 Row = dict[str, Any]
+
+
+class Pace(NamedTuple):
+    """How far a phase is, and how fast."""
+
+    done: int  # steps, or games in a phase of games
+    total: int
+    rate: float  # steps/s
+    left: float  # seconds; infinite while nothing is done
 
 
 class Statistics(Callback):
@@ -145,6 +154,14 @@ class Statistics(Callback):
         )
         for report in self.on_row:
             report(self.row)
+
+    def pace(self, agent: Agent) -> Pace:
+        """Return how far the current phase is, and how fast."""
+        elapsed = max(time.perf_counter() - self.phase_start_time, 1e-9)
+        done = self.steps if agent.phase.steps else len(self.game_rewards)
+        total = agent.phase.steps or agent.phase.games
+        left = elapsed * (total / done - 1) if done else float("inf")
+        return Pace(done, total, self.steps / elapsed, left)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what resuming needs, see ``storage.states``."""

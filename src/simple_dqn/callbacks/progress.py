@@ -63,11 +63,8 @@ class Progress(Callback):
             return
         self.next_time = now + (LIVE_INTERVAL if self.live else LOG_INTERVAL)
         stats = self.statistics
-        done = stats.steps if agent.phase.steps else len(stats.game_rewards)
-        total = agent.phase.steps or agent.phase.games
-        elapsed = max(now - stats.phase_start_time, 1e-9)
+        done, total, rate, left = stats.pace(agent)
         score = f"score {np.mean(stats.game_rewards):.1f}" if stats.game_rewards else "no game yet"
-        rate = stats.steps / elapsed
         epsilon = "offline" if agent.phase.offline else f"ε {agent.exploration_rate:.3f}"
         if self.bar is not None:
             self.bar.set_description_str(
@@ -76,7 +73,6 @@ class Progress(Callback):
             )
             self.bar.update(min(done, total) - self.bar.n)
         else:
-            left = elapsed * (total / done - 1) if done else float("inf")
             unit = "steps" if agent.phase.steps else "games"
             logger.info(
                 "epoch %d %s: %d of %d %s, %.0f steps/s, %s, %s, %s left",

@@ -9,7 +9,10 @@ from pathlib import Path
 from simple_dqn.commands.build import Run
 from simple_dqn.environment import Environment
 from simple_dqn.errors import UsageError
+from simple_dqn.options.command_options import WatchOptions
+from simple_dqn.options.resolve import changed_options
 from simple_dqn.storage.files import require_place
+from simple_dqn.storage.statistics_file import read_csv
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +34,7 @@ def title(run: Run) -> str:
 
 
 def show_and_record(run: Run) -> None:
-    """Attach the outputs of ``--display_screen`` and ``--record_...`` to the first game.
+    """Attach the outputs of ``--display_screen``, ``--page`` and ``--record_...`` to a run.
 
     Raises:
         UsageError: there is no screen, a package is missing, or a recording exists already.
@@ -47,6 +50,7 @@ def show_and_record(run: Run) -> None:
             raise UsageError(f"--{option} '{place}' exists: give another name")
     if env.display_screen:
         show_window(run)
+    show_page(run)
     if env.record_screen_path or env.record_sound_filename:
         record_game(run)
 
@@ -61,6 +65,35 @@ def show_window(run: Run) -> None:
     player = Player(run.agent, display, None, has_network=True)
     run.resources.callback(player.close)
     run.agent.callbacks.append(player)
+
+
+def show_page(run: Run) -> None:
+    """Show the run on a page, if requested.
+
+    Raises:
+        UsageError: the page cannot have its port, or an option has no effect without a page.
+    """
+    watch, default = run.config.watch, WatchOptions()
+    if watch.page is None:
+        for name in ("host", "open"):
+            if getattr(watch, name) != getattr(default, name):
+                raise UsageError(f"--{name} has no effect without --page: leave it out")
+        return
+    from simple_dqn.watch.browser.run_page import RunPage
+
+    csv_file = Path(run.config.run.csv_file)
+    page = RunPage(
+        title(run), watch.host, watch.page, watch.open,
+        statistics=run.statistics,
+        epochs=run.config.run.epochs,
+        preset=run.config.common.preset,
+        changed=changed_options(run.config),
+        pixel_aspect=run.environment.pixel_aspect,
+        read_rows=lambda: read_csv(csv_file) if csv_file.exists() else [],
+    )  # fmt: skip
+    logger.info("the run is at %s", page.server.url)
+    run.resources.callback(page.close)
+    run.agent.callbacks.append(page)
 
 
 def record_game(run: Run) -> None:

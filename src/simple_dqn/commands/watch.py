@@ -32,7 +32,6 @@ from simple_dqn.watch.interface import signals_unwind
 from simple_dqn.watch.player import NewGame, Player, Quit
 from simple_dqn.watch.recorder import Video, unfinished
 from simple_dqn.watch.scene import QMeter
-from simple_dqn.watch.sound import open_speaker
 
 Given = dict[str, Any]  # the options that the user gave
 
@@ -95,7 +94,8 @@ def play_games(run: Run, snapshot: Snapshot | None, lines: list[str]) -> None:
     config = run.config
     if snapshot:
         load_snapshot_into(run, snapshot)
-    display = open_display(config.watch.display, title(run))
+    watch = config.watch
+    display = open_display(watch.display, title(run), watch.host, watch.port, watch.open)
     if display is None and not snapshot:
         raise UsageError("without a snapshot you play yourself: that needs a --display")
     if display is None and not config.watch.games:
@@ -105,7 +105,7 @@ def play_games(run: Run, snapshot: Snapshot | None, lines: list[str]) -> None:
     player = None
     if display is not None:
         rate = run.environment.sound_rate if config.watch.sound else 0
-        speaker = open_speaker(rate)
+        speaker = display.open_speaker(rate)
         player = Player(run.agent, display, speaker, has_network=bool(snapshot), game=run.game)
         run.resources.callback(player.close)
         run.agent.callbacks[:] = [run.statistics, player]  # no live line, no log lines
@@ -115,6 +115,8 @@ def play_games(run: Run, snapshot: Snapshot | None, lines: list[str]) -> None:
         who = " and ".join(sorted(player.players)) if player else "the network"
         number = len(lines) + 1
         lines.append(f"{run.game}, game {number}: score {short_text(score)} by {who}{early}")
+        if display is not None:
+            display.say(lines[-1])
 
     run.statistics.on_row += (lambda row: report(row["average_reward"]),)
     try:

@@ -5,6 +5,7 @@ This does not import torch, so that worker processes can do without it.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
 import shutil
@@ -161,10 +162,16 @@ def _make(
         from simple_dqn.environments.gymnasium_games import GymEnvironment
 
         custom_classes.see_current_folder()  # for module:id
-        return GymEnvironment(
-            game, num_envs=num_envs, seed=seed, observe_time=env.observe_time, render=shown,
+        make: Any = partial(
+            GymEnvironment, game, num_envs=num_envs, seed=seed, observe_time=env.observe_time,
             **screen,  # type: ignore[arg-type]
         )  # fmt: skip
+        if config.watch.page is not None:  # drawn if it can be
+            with contextlib.suppress(UsageError):
+                environment = make(render=True)
+                return environment
+        environment = make(render=shown)
+        return environment
 
     in_steps = env.random_starts_unit == "steps" and env.random_starts > 0
     return ALEEnvironment(

@@ -195,6 +195,15 @@ class ParallelEnvironment(Environment):
             self._ask(worker, "load_state_dict", [state["lanes"][lane] for lane in own])
         self._wait(range(len(self.lanes)))
 
+    def screen(self) -> NDArray[np.uint8]:
+        """See Environment."""
+        if self.processes:
+            self._ask(0, "screen")
+            picture: NDArray[np.uint8] | None = self._wait([0])[0]
+            if picture is not None:
+                return picture
+        return super().screen()
+
     def _ask(self, worker: int, task: str, *arguments: Any) -> None:
         """Send a task to a worker, see ``_Worker``."""
         try:
@@ -314,6 +323,13 @@ class _Worker:
             self.observations[lane] = game.restart(None if new else np.zeros(1, np.intp))[0]
         if self.player:
             self.player.restart(lanes - self.lanes[0], self.observations[lanes])
+
+    def screen(self) -> NDArray[np.uint8] | None:
+        """Return the screen of the first game; None if it draws none."""
+        try:
+            return next(iter(self.games.values())).screen()
+        except (NotImplementedError, UsageError):
+            return None
 
     def state_dict(self) -> list[dict[str, Any] | None]:
         """Return the state of each lane."""

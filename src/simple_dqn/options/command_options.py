@@ -82,10 +82,25 @@ class WatchOptions:
         1, "whole games to play (0: until Esc)", unit="games", low=0, commands=("play",))
     display: str = option(
         "auto", "where to show the game; auto: in a window if there is a screen, else in the "
-        "terminal", choices=("auto", "window", "terminal", "none"), commands=("play",))
+        "terminal, else in the browser", choices=("auto", "window", "terminal", "browser", "none"),
+        commands=("play",))
     sound: bool = option(
         True, "play the game's sound, if it has any", commands=("play",),
-        only={"display": ("auto", "window", "terminal")})
+        only={"display": ("auto", "window", "terminal", "browser")})
+    page: int | None = option(
+        None, "show the run in the browser: its game, its curves, a button to stop; on port N, or "
+        "the first free one from 8421", low=0, high=65535, alone="0",
+        commands=("train", "resume"), scope="place")
+    port: int = option(
+        0, "port of --display browser; 0: the first free one from 8421", low=0, high=65535,
+        commands=("play",), only={"display": ("auto", "browser")})
+    host: str = option(
+        "127.0.0.1", "address that the page is served on; by default only this machine reaches it",
+        commands=("train", "resume", "play"), scope="place",
+        only={"display": ("auto", "browser")})
+    open: bool = option(
+        True, "open the page where there is a desktop", commands=("train", "resume", "play"),
+        scope="place", only={"display": ("auto", "browser")})
     save_experience: str = option(
         "", "save what is played to this file, for train.sh --load_experience", commands=("play",))
     video_file: str = option(

@@ -38,6 +38,7 @@ def option(
     recipe: Literal["", "atari", "screen"] = "",
     saved_play: bool = False,
     swept: bool = True,
+    alone: str = "",
 ) -> T:
     """Declare one option: a dataclass field with the metadata that parser, checks and files use.
 
@@ -63,6 +64,7 @@ def option(
         saved_play: whether it affects ``play`` only with ``--save_experience``.
         swept: whether ``sweep`` takes it for its runs if ``train`` does. What is shown, and where
             files lie, it decides itself.
+        alone: its value, as written on the command line, where it is given without one.
     """
     of_runs = scope != "place" or repeated or on_resume
     if recipe:
@@ -84,6 +86,7 @@ def option(
             repeated=repeated,
             recipe=recipe,
             saved_play=saved_play,
+            alone="true" if isinstance(default, bool) else alone,
         ),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import re
 from collections.abc import Sequence
 from dataclasses import Field
 from typing import Any, NoReturn
@@ -71,6 +72,7 @@ SEVERAL = {"csvs", "runs", "games"}
 
 TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 METAVARS: dict[Any, str] = {int: "N", float: "X", bool: "true|false", str: "TEXT", PATHS: "FILE"}
+NUMBER = re.compile(r"[+-]?\d+")
 
 
 class Parser(argparse.ArgumentParser):
@@ -152,12 +154,15 @@ def make_parser(command: str) -> Parser:
         meta = field.metadata
         if command not in meta["commands"]:
             continue
+        metavar = "|".join(meta["choices"]) or METAVARS[kind]
+        if meta["alone"] and kind is not bool:
+            metavar = f"[{metavar}]"
         several: dict[str, Any] = {"nargs": "+", "action": "extend"} if kind == PATHS else {}
         sections[group].add_argument(
             f"--{field.name}",
             type=_boolean if kind is bool else str if kind == PATHS else kind,
             **several,
-            metavar="|".join(meta["choices"]) or METAVARS[kind],
+            metavar=metavar,
             help=(meta["help"] + _default(command, field)).replace("%", "%%"),
         )
     return parser
@@ -212,20 +217,24 @@ def _underscored(argument: str) -> str:
 def _joined(arguments: list[str]) -> list[str]:
     """Join options with values that argparse would misread.
 
-    A truth value may be omitted, ``--batch_norm`` for ``--batch_norm true``, even before a
+    Some values may be omitted, as in ``--batch_norm`` for ``--batch_norm true``, even before a
     positional argument; and a negative number such as ``-1e3`` is not an option.
     """
-    flags = {f"--{field.name}" for _, field, kind in options() if kind is bool}
+    alone = {f"--{field.name}": field.metadata["alone"] for _, field, _ in options()}
     joined: list[str] = []
     rest = iter([*arguments, ""])
     argument = next(rest)
     for following in rest:
-        takes = following.lower() in TRUTH if argument in flags else _is_negative(following)
+        if value := alone.get(argument, ""):
+            is_number = bool(NUMBER.fullmatch(following))
+            takes = following.lower() in TRUTH if value == "true" else is_number
+        else:
+            takes = _is_negative(following)
         if argument.startswith("--") and "=" not in argument and takes:
             joined.append(f"{argument}={following}")
             following = next(rest, "")
         else:
-            joined.append(f"{argument}=true" if argument in flags else argument)
+            joined.append(f"{argument}={value}" if value else argument)
         argument = following
     return joined
 

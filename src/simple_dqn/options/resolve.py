@@ -12,7 +12,7 @@ from dataclasses import fields
 from typing import Any
 
 from simple_dqn.errors import UsageError
-from simple_dqn.options.definitions import Config, groups, options
+from simple_dqn.options.definitions import Config, groups, options, without_places
 from simple_dqn.options.option import PATHS, number_text
 from simple_dqn.options.presets import PRESETS
 
@@ -68,6 +68,16 @@ def resolve(given: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> 
             for name, group in groups().items()
         }
     )
+
+
+def changed_options(config: Config) -> dict[str, Any]:
+    """Return the options in which a run differs from its preset, {option: value}."""
+    preset = resolve({"preset": config.common.preset}).to_dict()
+    return {
+        name: value
+        for name, value in without_places(config.to_dict()).items()
+        if value != preset[name] and name != "environment"
+    }
 
 
 def interval(text: str) -> tuple[float, int]:
@@ -179,7 +189,7 @@ def _contradictions(values: Mapping[str, Any]) -> Iterator[str]:
             "--optimizer adadelta has no learning rate to schedule: "
             "add --learning_rate_schedule constant"
         )
-    if values["play_games"] and values["display_screen"]:
+    if values["play_games"] and (values["display_screen"] or values["page"] is not None):
         yield "--play_games has no display: play.sh shows its games"
     if values["noisy"] and not values["hidden_layers"]:
         yield "--noisy needs --hidden_layers of 1 or more"

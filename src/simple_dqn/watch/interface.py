@@ -1,15 +1,17 @@
-"""Display: the interface that a window and a terminal share."""
+"""Display: the interface that a window, a terminal and a page share."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 
 from simple_dqn.watch.scene import Scene
+from simple_dqn.watch.sound import Speaker, open_speaker
 
 QUIT = "quit"  # the key reported when the window is closed
 
@@ -35,9 +37,29 @@ class Display(ABC):
     def draw(self, scene: Scene) -> None:
         """Show ``scene``."""
 
+    def open_speaker(self, rate: int) -> Speaker | None:
+        """Return what plays the sound of a game, of ``rate`` samples per second; None if silent."""
+        return open_speaker(rate)
+
+    def attended(self, manual: bool) -> bool:
+        """Return whether somebody is there: to watch or, if ``manual``, to play.
+
+        The game waits while nobody is.
+        """
+        return True
+
+    def say(self, last: str) -> None:  # noqa: B027 (not every display keeps its picture)
+        """Show ``last`` where the picture stays after the game; not in a window or a terminal."""
+
     @abstractmethod
     def close(self) -> None:
         """Restore the screen or terminal as it was before."""
+
+
+def has_screen() -> bool:
+    """Return whether a window can be opened; systems other than Linux always have a screen."""
+    screens = {"DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"}
+    return sys.platform != "linux" or any(os.environ.get(name) for name in screens)
 
 
 @contextlib.contextmanager

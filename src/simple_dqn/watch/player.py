@@ -15,32 +15,19 @@ from simple_dqn.environment import Environment, Step
 from simple_dqn.options.option import short_text
 from simple_dqn.watch.interface import QUIT, Display
 from simple_dqn.watch.joystick import choose, keys_of, turned_arrows
+from simple_dqn.watch.keys import FOR_PLAYING, effective_keys
 from simple_dqn.watch.scene import QMeter, QValues, Scene
 from simple_dqn.watch.sound import Speaker
 
 logger = logging.getLogger(__name__)
 
-KEYS = {  # besides those of the game's actions
-    "m": "take over, return control",
-    "a": "slower",
-    "s": "faster",
-    "p": "pause, resume",
-    "n": "one step while paused",
-    "q": "Q-values",
-    "v": "what the network sees",
-    "[": "quieter",
-    "]": "louder",
-    "r": "new game",
-    "h": "this help",
-    "Esc": "quit",
-}
-FOR_PLAYING = {"m", "[", "]", "r"}  # no effect while training or testing
 SPEEDS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16, float("inf"))
 LAST_LOOK = 2.0  # seconds for which the end of a game stays visible, unless a key is pressed
 SLACK = 0.1  # seconds of delay that the game catches up on; longer delays are dropped
 LATE_RATE = 30  # pictures per second while the game is late
 FULL_SPEED_RATE = 15  # pictures per second at full speed, where drawing takes time from the game
 IDLE = 1 / 30  # seconds between reads of the keyboard while waiting
+LATE = 0.004  # seconds that a frame may be late by and still count as in time
 
 
 class Quit(Exception):
@@ -142,18 +129,23 @@ class Player(Callback):
             self._look(LATE_RATE if late else display.frames_per_second)
 
     def on_act(self, agent: Agent, actions: NDArray[np.int64]) -> None:
-        """Wait while paused; in manual mode, replace the action with the user's."""
+        """Wait while paused or alone; in manual mode, replace the action with the user's.
+
+        Their keys are read when the next frame is due, so that it shows what they do.
+        """
         self._q, self._action = None, int(actions[0])
         if self._unseen is not None:
             self._show(self._unseen)
         else:
             self._look(FULL_SPEED_RATE)  # lane 0 has no frames once only other lanes are active
-        while self._paused and not self._one_step and self.display is not None:
+        while self.display is not None and self._is_stopped(self.display):
             self._wait()
         if self.display is None:
             return
         self._one_step = False
         if self.manual:
+            speed = SPEEDS[self._speed]
+            self._sleep_until(self._due + 1 / (agent.environment.frames_per_second * speed))
             held = self.display.joystick()
             actions[0] = self._action = choose(held, self._meanings, self._turned)
         self.players.add("you" if self.manual else "the network")
@@ -188,6 +180,12 @@ class Player(Callback):
             self._read_keys()
             self._draw()
 
+    def _is_stopped(self, display: Display) -> bool:
+        """Whether the game waits: paused, or nobody is there to watch or to play it."""
+        if self.agent.phase == "play" and not display.attended(self.manual):
+            return True
+        return self._paused and not self._one_step
+
     def _wait_until_due(self, environment: Environment, speed: float) -> bool:
         """Play the frame's sound and wait until it is due; return whether it was late."""
         seconds = 1 / (environment.frames_per_second * speed)
@@ -197,13 +195,17 @@ class Player(Callback):
         now = time.perf_counter()
         if self._due < now - SLACK:  # do not try to catch up
             self._due = now
-        late = self._due < now
-        while (left := self._due - time.perf_counter()) > IDLE:
+        late = self._due < now - LATE
+        self._sleep_until(self._due)
+        return late
+
+    def _sleep_until(self, due: float) -> None:
+        """Wait for the time of a frame, and react to keys meanwhile."""
+        while (left := due - time.perf_counter()) > IDLE:
             time.sleep(IDLE)
             if self._read_keys():  # in a slow game the next picture may be seconds away
                 self._draw()
         time.sleep(max(left, 0))
-        return late
 
     # --- the keyboard -----------------------------------------------------------------------
 
@@ -301,12 +303,9 @@ class Player(Callback):
     def _help(self) -> tuple[tuple[str, str], ...]:
         """Return the keys that have an effect in this game, and what they do."""
         playing = self.agent.phase == "play"
-        without = set() if playing else FOR_PLAYING
-        without = without | (set() if self.has_network else {"m", "q"})
-        without |= set() if self._sees_pictures() else {"v"}
-        without |= set() if self.speaker is not None else {"[", "]"}
-        keys = keys_of(self._meanings, self._turned) if playing else []
-        return (*keys, *(line for line in KEYS.items() if line[0] not in without))
+        own = keys_of(self._meanings, self._turned) if playing else []
+        sound = self.speaker is not None
+        return (*own, *effective_keys(playing, self.has_network, self._sees_pictures(), sound))
 
     def _sees_pictures(self) -> bool:
         """Whether what the network sees can be shown."""

@@ -23,6 +23,14 @@ def open_speaker(rate: int) -> Speaker | None:
         return None
 
 
+def stretch(samples: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
+    """Return ``samples`` made to last ``count``; silence, so none, above 8 times normal speed."""
+    if not len(samples) or count < len(samples) // 8:
+        return samples[:0]
+    # Nearest-neighbour resampling is enough for the console's square waves and noise.
+    return samples[np.arange(count) * len(samples) // count]
+
+
 class Speaker:
     """Plays a stream of samples.
 
@@ -56,13 +64,11 @@ class Speaker:
     def play(self, samples: NDArray[np.uint8], seconds: float) -> None:
         """Queue ``samples``, uint8 around 128, to last ``seconds``: a faster game sounds higher.
 
-        It does not block. More than 8 times normal speed is silent.
+        It does not block.
         """
         count = round(seconds * self.rate)
-        if len(samples) and count >= len(samples) // 8:
-            # Nearest-neighbour resampling is enough for the console's square waves and noise.
-            stretched = samples[np.arange(count) * len(samples) // count].astype(np.int16)
-            self._waiting = np.concatenate([self._waiting, (stretched - 128) * 256])
+        stretched = stretch(samples, count).astype(np.int16)
+        self._waiting = np.concatenate([self._waiting, (stretched - 128) * 256])
         whole = len(self._waiting) // BUFFER * BUFFER
         idle = not self._channel.get_busy()
         if whole >= CHUNK and (idle or self._channel.get_queue() is None):

@@ -1,0 +1,186 @@
+"""RunPage: a training on a page: its current game, its curves, and a button that stops it."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from simple_dqn.agent import Agent
+from simple_dqn.callback import Callback
+from simple_dqn.environment import Environment, Step
+from simple_dqn.errors import UsageError
+from simple_dqn.options.option import short_text
+from simple_dqn.statistics import Row, Statistics
+from simple_dqn.watch.browser.server import Server, Viewer, open_page
+
+PICTURES = 15  # a second, while somebody looks
+FACTS_EVERY = 0.5  # seconds
+SHARE = 0.03  # of the run's time at most, for pictures that are slow to draw
+FIELDS = ("average_reward", "meanq", "nr_games", "meancost", "dead_units", "dead_filters")
+
+
+class RunPage(Callback):
+    """Shows a run to pages: nothing is done while nobody looks, and the run never waits.
+
+    Args:
+        title, host, port, opens: see ``Browser``.
+        statistics: of the run.
+        epochs: of the whole run.
+        preset, changed: of the run, and the options in which it differs, {option: value}.
+        pixel_aspect: width over height of the game's pixels.
+        read_rows: returns the rows of the run so far, as texts.
+
+    Raises:
+        UsageError: see Server.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        host: str,
+        port: int,
+        opens: bool,
+        *,
+        statistics: Statistics,
+        epochs: int,
+        preset: str,
+        changed: Mapping[str, Any],
+        pixel_aspect: float,
+        read_rows: Callable[[], list[Row]],
+    ) -> None:
+        self.statistics, self.epochs, self.read_rows = statistics, epochs, read_rows
+        options = [[name, value_text(value)] for name, value in changed.items()]
+        self.server = Server(
+            host, port,
+            dict(
+                mode="run", title=title, preset=preset, changed=options, aspect=pixel_aspect,
+                rows=[], facts=[["phase", "starting"]], progress=0,
+            ),
+        )  # fmt: skip
+        self.server.on_message = self._receive
+        self._rows: list[dict[str, Any]] = []
+        self._seconds: dict[str, float] = {}  # of an epoch's phase, lately
+        self._picture_at = self._facts_at = 0.0  # when the next ones are due
+        self._undrawn: set[Environment] = set()  # games without pictures
+        if opens:
+            open_page(self.server.url)
+
+    def on_phase_start(self, agent: Agent) -> None:
+        """Show the rows so far."""
+        self._publish_rows()
+
+    def on_step(self, agent: Agent, step: Step) -> None:
+        """Show the game, when the next picture is due and somebody looks."""
+        self._show(agent)
+
+    def on_train(self, agent: Agent, errors: Any) -> None:
+        """Show how far offline learning is."""
+        if agent.phase.offline:
+            self._show(agent)
+
+    def close(self) -> None:
+        """Show the last rows, and that the run has ended."""
+        self._publish_rows()
+        self.server.close({"ended": "The run has ended. Its files are kept."})
+
+    def _show(self, agent: Agent) -> None:
+        if not self.server.viewers:
+            return
+        now = time.perf_counter()
+        if now < self._picture_at or not self.server.watched:
+            return
+        document: dict[str, Any] = {}
+        environment = agent.environment
+        if not agent.phase.offline and agent.phase.rounds and environment not in self._undrawn:
+            try:
+                document["screen"] = environment.screen()
+            except (NotImplementedError, UsageError):
+                self._undrawn.add(environment)
+        spent = time.perf_counter() - now
+        self._picture_at = now + max(1 / PICTURES, spent / SHARE)
+        if now >= self._facts_at:
+            self._facts_at = now + FACTS_EVERY
+            document |= self._facts(agent)
+        self.server.publish(document)
+
+    def _facts(self, agent: Agent) -> dict[str, Any]:
+        """Return what the page shows of the current phase."""
+        stats = self.statistics
+        done, total, rate, left = stats.pace(agent)
+        scores, counted = stats.game_rewards, "steps" if agent.phase.steps else "games"
+        facts = [
+            ("phase", f"{agent.phase}, epoch {stats.epoch} of {self.epochs}"),
+            ("progress", f"{done:,} of {total:,} {counted}"),
+            ("speed", f"{rate:,.0f} steps/s"),
+            ("score", f"{np.mean(scores):.2f} in {len(scores)} games" if scores else "no game yet"),
+            ("ε", "offline" if agent.phase.offline else f"{agent.exploration_rate:.3f}"),
+            ("left of the phase", duration(left)),
+            ("left of the run", duration(self._run_left(agent.phase.name, left))),
+            ("trained for", f"{agent.total_train_steps:,} steps"),
+            ("updates", f"{agent.network.weight_updates:,}"),
+        ]
+        dead = [row for row in self._rows if row["dead_units"] is not None]
+        if dead:
+            facts.append(("dead units", f"{dead[-1]['dead_units']:.1%} of the hidden ones"))
+        return {"facts": facts, "progress": done / max(total, 1)}
+
+    def _run_left(self, phase: str, left: float) -> float:
+        """Return the seconds that the run still takes; nan if a phase has not been timed yet."""
+        epochs = self.epochs - self.statistics.epoch
+        phases = {"train": epochs, "test": epochs + (phase in ("random", "train"))}
+        if phase == "random":
+            phases = dict.fromkeys(phases, self.epochs)
+        return left + sum(
+            count * self._seconds.get(name, math.nan) for name, count in phases.items() if count
+        )
+
+    def _publish_rows(self) -> None:
+        """Publish the rows of the CSV file, as numbers."""
+        with contextlib.suppress(UsageError, OSError):  # the run itself will say so
+            rows = self.read_rows()
+            self._seconds |= {row["phase"]: float(row["epoch_time"]) for row in rows}
+            self._rows = [
+                {"epoch": int(row["epoch"]), "phase": row["phase"]}
+                | {field: number(row[field]) for field in FIELDS}
+                for row in rows
+            ]
+        self.server.publish({"rows": self._rows})
+
+    def _receive(self, viewer: Viewer, message: dict[str, Any]) -> None:
+        """Handle a message of a page: its button does what Ctrl-C does."""
+        if message != {"stop": True}:
+            raise ValueError
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def number(text: str) -> float | None:
+    """Return a number of a row; None for nan or a missing one."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def duration(seconds: float) -> str:
+    """Return a time in hours and minutes."""
+    if not math.isfinite(seconds):
+        return "not known yet"
+    minutes = math.ceil(seconds / 60)
+    if minutes <= 1:
+        return f"{max(seconds, 0):.0f} s"
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
+
+
+def value_text(value: Any) -> str:
+    """Return the value of an option as it is written on the command line."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return short_text(value) if isinstance(value, int | float) else str(value)

@@ -1,0 +1,354 @@
+"""Server: shows pages what the program publishes, and passes on what they send."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import secrets
+import socket
+import struct
+import threading
+import time
+import webbrowser
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp.http import HttpProcessingError
+
+from simple_dqn.errors import UsageError
+from simple_dqn.watch.browser.guard import Allowance, Guard
+from simple_dqn.watch.browser.pictures import encode
+from simple_dqn.watch.interface import has_screen
+
+FIRST_PORT, PORTS = 8421, 20
+MOST_VIEWERS, MOST_CONNECTIONS = 32, 128
+PATIENCE = 20.0  # seconds for a request, for reading a message, for answering a ping
+LONGEST_MESSAGE = 256  # bytes, from a page
+UNREAD = 12  # messages that a page may be behind: 0.2 s of 60 pictures a second
+LONGEST_SOUND = 8  # pictures' sounds that wait for a page
+GOODBYE = 1.0  # seconds for the last message
+POLICY = (
+    "default-src 'none'; script-src 'nonce-{0}'; style-src 'nonce-{0}'; img-src data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+LENGTH = struct.Struct("<I")
+
+logger = logging.getLogger(__name__)
+# Anyone can send what is no request: nothing to report.
+logger.addFilter(lambda record: not isinstance((record.exc_info or [0, 0])[1], HttpProcessingError))
+
+Document = Mapping[str, Any]
+
+
+class Viewer:
+    """A page that is connected. What it is sent is the difference to what it shows.
+
+    Attributes:
+        looking: whether the page is visible.
+        listening: whether it plays sound.
+        own: what is published to this page only.
+        sound: samples that wait for it.
+        unread: messages sent that it has not confirmed.
+    """
+
+    def __init__(self, socket: web.WebSocketResponse) -> None:
+        self.socket = socket
+        self.looking, self.listening = True, False
+        self.own: dict[str, Any] = {}
+        self.sound: deque[bytes] = deque(maxlen=LONGEST_SOUND)
+        self.unread, self.read_at = 0, time.monotonic()
+        self.woken = asyncio.Event()
+        self._shows: dict[str, Any] = {}
+
+    def message(self, document: Document) -> bytes:
+        """Return what the page does not show yet; empty if there is nothing.
+
+        The length of the JSON text as uint32, the text, then the bytes that it announces: its
+        "pictures" {name: bytes} in this order, see ``encode``, and its "sound".
+        """
+        values, parts = {}, []
+        lengths: dict[str, int] = {}
+        for name, value in (document | self.own).items():  # type: ignore[operator]
+            shown = self._shows.get(name)
+            if isinstance(value, np.ndarray):
+                if value is not shown:
+                    parts.append(encode(value, shown))
+                    lengths[name] = len(parts[-1])
+            elif name not in self._shows or value != shown:
+                values[name] = value
+            self._shows[name] = value
+        sound = b"".join(self.sound.popleft() for _ in range(len(self.sound)))
+        if not (values or lengths or sound):
+            return b""
+        text = json.dumps(
+            values | {"pictures": lengths, "sound": len(sound)}, separators=(",", ":")
+        ).encode()
+        return b"".join((LENGTH.pack(len(text)), text, *parts, sound))
+
+
+class Server:
+    """Serves a page in a thread of its own; the program never waits for it.
+
+    Args:
+        host: address to listen on.
+        port: 0 for the first free one from FIRST_PORT on.
+        document: what pages show at first.
+
+    Attributes:
+        url: address of the page, with the token.
+        viewers: the pages that are connected.
+        on_message: called in the server's thread with a viewer and its message, a dict. It raises
+            ValueError if there is no such message: then the page is dropped.
+        on_leave: called in the server's thread with a viewer that has gone.
+
+    Raises:
+        UsageError: the address or the port cannot be had.
+    """
+
+    def __init__(self, host: str, port: int, document: Document) -> None:
+        self.viewers: tuple[Viewer, ...] = ()
+        self.on_message: Callable[[Viewer, dict[str, Any]], None] = lambda viewer, message: None
+        self.on_leave: Callable[[Viewer], None] = lambda viewer: None
+        self._document = dict(document)
+        self._guard = Guard(host)
+        self._admitted: set[Any] = set()  # protocols of WebSockets
+        self._sockets = bind(host, port)
+        self.url = self._address(host, self._sockets[0].getsockname()[1])
+        folder = Path(__file__).parent / "page"
+        charts = (folder / "uPlot.iife.min.js").read_text()
+        look = (folder / "uPlot.min.css").read_text()
+        self._page = (folder / "page.html").read_text()
+        self._page = self._page.replace("/*uPlot.js*/", charts).replace("/*uPlot.css*/", look)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="page", daemon=True)
+        self._thread.start()
+
+    def publish(self, document: Document, sound: bytes = b"") -> None:
+        """Show pages these values, and play them 8-bit sound. Values are not changed later."""
+        self._document = self._document | dict(document)
+        for viewer in self.viewers:
+            if sound and viewer.listening:
+                viewer.sound.append(sound)
+        self.wake()
+
+    def wake(self) -> None:
+        """Send what has changed."""
+        with contextlib.suppress(RuntimeError):  # the thread has ended
+            self._loop.call_soon_threadsafe(self._wake)
+
+    @property
+    def watched(self) -> bool:
+        """Whether somebody looks, and keeps up."""
+        return any(viewer.looking and viewer.unread < UNREAD for viewer in self.viewers)
+
+    def close(self, last: Document | None = None) -> None:
+        """Show pages the ``last`` values and end."""
+        if self._thread.is_alive():
+            self.publish(last or {})
+            ended = asyncio.run_coroutine_threadsafe(self._end(), self._loop)
+            with contextlib.suppress(Exception):
+                ended.result(2 * GOODBYE)
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(2 * GOODBYE)
+
+    # --- in the server's thread ---------------------------------------------------------------
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_until_complete(self._start())
+        self._loop.run_forever()
+        left = asyncio.all_tasks(self._loop)
+        for task in left:
+            task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        self._loop.close()
+
+    async def _start(self) -> None:
+        app = web.Application(client_max_size=LONGEST_MESSAGE)
+        app.router.add_get("/", self._send_page)
+        app.router.add_get("/socket", self._connect)
+        self._runner = web.AppRunner(
+            app, access_log=None, logger=logger, keepalive_timeout=PATIENCE, lingering_time=0
+        )
+        await self._runner.setup()
+        assert self._runner.server is not None
+        self._http = self._runner.server
+        self._servers = [
+            await self._loop.create_server(self._accept, sock=sock) for sock in self._sockets
+        ]
+        self._sweeper = self._loop.create_task(self._sweep())  # kept: loops do not
+
+    def _accept(self) -> asyncio.Protocol:
+        """Return the protocol of a new connection; it ends at once if there are too many."""
+        protocol = self._http()
+        self._loop.call_later(0, self._bound, protocol)
+        return protocol
+
+    def _bound(self, protocol: Any) -> None:
+        if len(self._http.connections) > MOST_CONNECTIONS:
+            hang_up(protocol)
+
+    async def _sweep(self) -> None:
+        """End connections that have not become a WebSocket within PATIENCE, or twice that."""
+        before: set[Any] = set()
+        while True:
+            await asyncio.sleep(PATIENCE)
+            idle = set(self._http.connections) - self._admitted
+            for protocol in idle & before:
+                hang_up(protocol)
+            before = idle
+
+    async def _send_page(self, request: web.Request) -> web.Response:
+        refusal = self._guard.refusal(request.host, request.query.get("token", ""))
+        if refusal:
+            return web.Response(status=403, text=f"{refusal}\n", headers=HEADERS)
+        nonce = secrets.token_urlsafe(16)
+        return web.Response(
+            text=self._page.replace("NONCE", nonce), content_type="text/html",
+            headers=HEADERS | {"Content-Security-Policy": POLICY.format(nonce)},
+        )  # fmt: skip
+
+    async def _connect(self, request: web.Request) -> web.StreamResponse:
+        """Exchange messages with a page until it leaves, or does not read what it is sent."""
+        origin = request.headers.get("Origin", "")
+        refusal = self._guard.refusal(request.host, request.query.get("token", ""), origin)
+        if not refusal and len(self.viewers) >= MOST_VIEWERS:
+            refusal = f"{MOST_VIEWERS} pages are connected already"
+        if refusal:
+            return web.Response(status=403, text=f"{refusal}\n", headers=HEADERS)
+        ws = web.WebSocketResponse(heartbeat=PATIENCE, max_msg_size=LONGEST_MESSAGE)
+        if not ws.can_prepare(request):
+            return web.Response(status=400, text="a WebSocket is expected here\n", headers=HEADERS)
+        await ws.prepare(request)
+        viewer = Viewer(ws)
+        self._admitted.add(request.protocol)
+        self.viewers += (viewer,)
+        sender = self._loop.create_task(self._send(viewer, request))
+        try:
+            await self._receive(viewer)
+        finally:
+            sender.cancel()
+            self.viewers = tuple(other for other in self.viewers if other is not viewer)
+            self._admitted.discard(request.protocol)
+            self.on_leave(viewer)
+        return ws
+
+    async def _receive(self, viewer: Viewer) -> None:
+        allowance = Allowance()
+        async for message in viewer.socket:
+            try:
+                if not allowance.take() or message.type != WSMsgType.TEXT:
+                    raise ValueError
+                self._handle(viewer, json.loads(message.data))
+            except (ValueError, RecursionError):
+                await viewer.socket.close(code=WSCloseCode.POLICY_VIOLATION)
+
+    def _handle(self, viewer: Viewer, message: Any) -> None:
+        """Handle a message. Raises ValueError if there is no such message."""
+        match message:
+            case {"read": True}:
+                viewer.unread, viewer.read_at = max(viewer.unread - 1, 0), time.monotonic()
+                viewer.woken.set()
+            case {"looking": bool(looking)}:
+                viewer.looking = looking
+                viewer.woken.set()
+            case {"listening": bool(listening)}:
+                viewer.listening = listening
+            case dict():
+                self.on_message(viewer, message)
+            case _:
+                raise ValueError
+
+    async def _send(self, viewer: Viewer, request: web.Request) -> None:
+        """Send a page what is published, as fast as it reads; drop it if it does not."""
+        with contextlib.suppress(asyncio.TimeoutError, ConnectionError):
+            while True:
+                behind = viewer.unread >= UNREAD
+                if not behind and (message := viewer.message(self._document)):
+                    viewer.unread += 1
+                    await asyncio.wait_for(viewer.socket.send_bytes(message), PATIENCE)
+                viewer.woken.clear()
+                if behind and time.monotonic() - viewer.read_at > PATIENCE:
+                    break
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(viewer.woken.wait(), PATIENCE if behind else None)
+        hang_up(request.protocol)
+
+    def _wake(self) -> None:
+        for viewer in self.viewers:
+            if viewer.looking:
+                viewer.woken.set()
+
+    async def _end(self) -> None:
+        for viewer in self.viewers:
+            with contextlib.suppress(Exception):
+                if message := viewer.message(self._document):
+                    await asyncio.wait_for(viewer.socket.send_bytes(message), GOODBYE)
+                await asyncio.wait_for(viewer.socket.close(), GOODBYE)
+        for server in self._servers:
+            server.close()
+        await self._runner.cleanup()
+
+    def _address(self, host: str, port: int) -> str:
+        if host in ("0.0.0.0", "::"):
+            host = socket.gethostname()
+        name = f"[{host}]" if ":" in host else host
+        return f"http://{name}:{port}/?token={self._guard.token}"
+
+
+def hang_up(protocol: Any) -> None:
+    """End a connection at once, without sending what is left."""
+    if protocol.transport is not None:
+        protocol.transport.abort()
+
+
+def bind(host: str, port: int) -> list[socket.socket]:
+    """Return sockets bound to a port, of every address that ``host`` means.
+
+    Raises:
+        UsageError: the host has no address here, or the port is taken.
+    """
+    for candidate in (port,) if port else range(FIRST_PORT, FIRST_PORT + PORTS):
+        try:
+            found = socket.getaddrinfo(
+                host, candidate, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )[:1]  # fmt: skip
+            return [_listen(*address) for address in found]
+        except socket.gaierror as error:
+            raise UsageError(f"--host '{host}' is no address here: {error.strerror}") from None
+        except OSError as error:
+            problem = error.strerror or str(error)
+    wanted = f"port {port}" if port else f"ports {FIRST_PORT} to {FIRST_PORT + PORTS - 1}"
+    raise UsageError(f"the page cannot have {wanted} of {host} ({problem}): give another one")
+
+
+def _listen(family: int, kind: int, proto: int, _: str, address: Any) -> socket.socket:
+    sock = socket.socket(family, kind, proto)
+    try:
+        if os.name == "posix":  # otherwise a port stays taken for a minute after a run
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen()
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def open_page(url: str) -> None:
+    """Open a page where there is a desktop, and the user sits at it."""
+    if has_screen() and not os.environ.get("SSH_CONNECTION"):
+        threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
