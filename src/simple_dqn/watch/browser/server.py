@@ -60,7 +60,9 @@ class Viewer:
         listening: whether it plays sound.
         own: what is published to this page only.
         sound: samples that wait for it.
-        unread: messages sent that it has not confirmed.
+        unread: messages sent that it has not confirmed; the last time was ``read_at``.
+        woken: set when there may be something to send.
+        sender: the task that sends.
     """
 
     def __init__(self, socket: web.WebSocketResponse) -> None:
@@ -70,6 +72,7 @@ class Viewer:
         self.sound: deque[bytes] = deque(maxlen=LONGEST_SOUND)
         self.unread, self.read_at = 0, time.monotonic()
         self.woken = asyncio.Event()
+        self.sender: asyncio.Task[None]
         self._shows: dict[str, Any] = {}
 
     def message(self, document: Document) -> bytes:
@@ -124,6 +127,7 @@ class Server:
         self._document = dict(document)
         self._guard = Guard(host)
         self._admitted: set[Any] = set()  # protocols of WebSockets
+        self._ending = False
         self._sockets = bind(host, port)
         self.url = self._address(host, self._sockets[0].getsockname()[1])
         folder = Path(__file__).parent / "page"
@@ -235,11 +239,11 @@ class Server:
         viewer = Viewer(ws)
         self._admitted.add(request.protocol)
         self.viewers += (viewer,)
-        sender = self._loop.create_task(self._send(viewer, request))
+        viewer.sender = self._loop.create_task(self._send(viewer, request))
         try:
             await self._receive(viewer)
         finally:
-            sender.cancel()
+            viewer.sender.cancel()
             self.viewers = tuple(other for other in self.viewers if other is not viewer)
             self._admitted.discard(request.protocol)
             self.on_leave(viewer)
@@ -275,10 +279,13 @@ class Server:
         """Send a page what is published, as fast as it reads; drop it if it does not."""
         with contextlib.suppress(asyncio.TimeoutError, ConnectionError):
             while True:
-                behind = viewer.unread >= UNREAD
+                behind = viewer.unread >= UNREAD and not self._ending
                 if not behind and (message := viewer.message(self._document)):
                     viewer.unread += 1
                     await asyncio.wait_for(viewer.socket.send_bytes(message), PATIENCE)
+                if self._ending:
+                    await viewer.socket.close()
+                    return
                 viewer.woken.clear()
                 if behind and time.monotonic() - viewer.read_at > PATIENCE:
                     break
@@ -292,11 +299,12 @@ class Server:
                 viewer.woken.set()
 
     async def _end(self) -> None:
+        self._ending = True
         for viewer in self.viewers:
-            with contextlib.suppress(Exception):
-                if message := viewer.message(self._document):
-                    await asyncio.wait_for(viewer.socket.send_bytes(message), GOODBYE)
-                await asyncio.wait_for(viewer.socket.close(), GOODBYE)
+            viewer.woken.set()
+        senders = [viewer.sender for viewer in self.viewers]
+        if senders:
+            await asyncio.wait(senders, timeout=GOODBYE)
         for server in self._servers:
             server.close()
         await self._runner.cleanup()
