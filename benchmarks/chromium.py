@@ -108,7 +108,8 @@ class Chromium:
             if await self.run(condition):
                 return
             await asyncio.sleep(0.05)
-        raise TimeoutError(condition)
+        values = await self.run("typeof shown === 'object' ? JSON.stringify(shown) : ''")
+        raise TimeoutError(f"{condition}; the page has {values:.1000}")
 
     async def key(self, key: str, down: bool = True, up: bool = True) -> None:
         """Press a key, release it, or both."""

@@ -173,8 +173,9 @@ def unpack(data):
 async def receive(ws, read=True):
     message = await asyncio.wait_for(ws.receive(), 60)
     assert message.type == aiohttp.WSMsgType.BINARY, message
-    if read:
-        await ws.send_json({"read": True})
+    if read and not ws.closed:
+        with contextlib.suppress(ConnectionError):  # it may have been the last message
+            await ws.send_json({"read": True})
     return unpack(message.data)
 
 

@@ -39,7 +39,8 @@ class Browser(Display):
 
     def __init__(self, title: str, host: str, port: int, opens: bool = False) -> None:
         self.server = Server(host, port, {"mode": "play", "title": title})
-        self.server.on_message, self.server.on_leave = self._receive, self._leave
+        self.server.on_message = self._receive
+        self.server.on_join, self.server.on_leave = self._join, self._leave
         self._lock = threading.Lock()  # of what follows, which both threads use
         self._player: Viewer | None = None  # the page that has the keyboard
         self._keys: deque[str] = deque(maxlen=MOST_KEYS)
@@ -137,6 +138,9 @@ class Browser(Display):
             self._player = viewer
         self._tell()
         return self._player is viewer
+
+    def _join(self, viewer: Viewer) -> None:
+        self._tell()
 
     def _leave(self, viewer: Viewer) -> None:
         with self._lock:

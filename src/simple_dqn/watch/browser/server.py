@@ -114,7 +114,7 @@ class Server:
         viewers: the pages that are connected.
         on_message: called in the server's thread with a viewer and its message, a dict. It raises
             ValueError if there is no such message: then the page is dropped.
-        on_leave: called in the server's thread with a viewer that has gone.
+        on_join, on_leave: called in the server's thread with a viewer that has come or gone.
 
     Raises:
         UsageError: the address or the port cannot be had.
@@ -123,6 +123,7 @@ class Server:
     def __init__(self, host: str, port: int, document: Document) -> None:
         self.viewers: tuple[Viewer, ...] = ()
         self.on_message: Callable[[Viewer, dict[str, Any]], None] = lambda viewer, message: None
+        self.on_join: Callable[[Viewer], None] = lambda viewer: None
         self.on_leave: Callable[[Viewer], None] = lambda viewer: None
         self._document = dict(document)
         self._guard = Guard(host)
@@ -239,6 +240,7 @@ class Server:
         viewer = Viewer(ws)
         self._admitted.add(request.protocol)
         self.viewers += (viewer,)
+        self.on_join(viewer)
         viewer.sender = self._loop.create_task(self._send(viewer, request))
         try:
             await self._receive(viewer)
