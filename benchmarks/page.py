@@ -1,6 +1,6 @@
 """The page in a real browser: pictures a second, delay of keys, sound, bytes, and what it costs.
 
-    python benchmarks/page.py [play] [bytes] [train] [--seconds 60] [--rounds 5] [--json FILE]
+    python benchmarks/page.py [--part play|bytes|train] [--seconds 60] [--rounds 5] [--json FILE]
 
 play: Pong at normal speed in Chromium beside a process that computes all the time: pictures drawn
 a second. Then the user takes over, and arrow keys are pressed at random times: milliseconds from
@@ -252,8 +252,9 @@ async def train(rounds: int) -> dict[str, Any]:
         ]
         for kind in ("nobody", "viewer")
     }
-    medians = {f"{name}_median": statistics.median(found) for name, found in ratios.items()}
-    return {"steps_per_second": speeds, **ratios, **medians}
+    medians = {f"{name}_median": round(statistics.median(r), 3) for name, r in ratios.items()}
+    whole = {kind: [round(rate) for rate in found] for kind, found in speeds.items()}
+    return {"steps_per_second": whole, **ratios, **medians}
 
 
 def summary(values: list[float]) -> dict[str, float]:
@@ -265,13 +266,13 @@ def summary(values: list[float]) -> dict[str, float]:
 def main() -> None:
     """Measure, print, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("parts", nargs="*", choices=PARTS, help="default: all")
+    parser.add_argument("--part", choices=PARTS, help="default: all")
     parser.add_argument("--seconds", type=int, default=60, help="that pictures are counted")
     parser.add_argument("--rounds", type=int, default=5, help="of train")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     args = parser.parse_args()
     found = {}
-    for part in args.parts or PARTS:
+    for part in (args.part,) if args.part else PARTS:
         if part == "play":
             found[part] = asyncio.run(play(args.seconds))
         elif part == "bytes":

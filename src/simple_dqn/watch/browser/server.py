@@ -281,14 +281,15 @@ class Server:
         """Send a page what is published, as fast as it reads; drop it if it does not."""
         with contextlib.suppress(asyncio.TimeoutError, ConnectionError):
             while True:
-                behind = viewer.unread >= UNREAD and not self._ending
+                viewer.woken.clear()  # before anything is read: what changes later wakes again
+                ending = self._ending
+                behind = viewer.unread >= UNREAD and not ending
                 if not behind and (message := viewer.message(self._document)):
                     viewer.unread += 1
                     await asyncio.wait_for(viewer.socket.send_bytes(message), PATIENCE)
-                if self._ending:
+                if ending:
                     await viewer.socket.close()
                     return
-                viewer.woken.clear()
                 if behind and time.monotonic() - viewer.read_at > PATIENCE:
                     break
                 with contextlib.suppress(asyncio.TimeoutError):
