@@ -12,19 +12,23 @@ import torch
 
 from simple_dqn.agent import Callback
 from simple_dqn.commands.build import build
+from simple_dqn.deep_q_network import DeepQNetwork
 from simple_dqn.environments.games import find_game
 from simple_dqn.networks import acceleration
-from simple_dqn.networks.acceleration import CudaGraph, can_be_captured, is_worthwhile
+from simple_dqn.networks.acceleration import Capture, CudaGraph, can_be_captured, is_worthwhile
 from simple_dqn.networks.optimizers import make_optimizer, set_learning_rate
 from simple_dqn.networks.rmsprop import RMSProp
 from simple_dqn.options.resolve import resolve
 from simple_dqn.replay.device import (
     DevicePrioritizedReplayMemory,
     DeviceReplayMemory,
+    DeviceStateBuffer,
+    Upload,
     fits_on_device,
 )
 from simple_dqn.replay.prioritized import PrioritizedReplayMemory
-from simple_dqn.replay_memory import ReplayMemory
+from simple_dqn.replay.state_buffer import StateBuffer
+from simple_dqn.replay_memory import Batch, ReplayMemory
 
 from .test_deep_q_network import make, make_batch
 
@@ -171,7 +175,7 @@ def make_memories(num_envs, slots, prioritized):
             min_reward=-1, max_reward=1, history_padding="zero", rng=np.random.default_rng(1),
             **more, **place,
         )
-        for kind, place in ((plain, {}), (on_device, {"device": CPU}))
+        for kind, place in ((plain, {}), (on_device, {"upload": Upload(CPU)}))
     ]  # fmt: skip
 
 
@@ -216,11 +220,43 @@ def test_training_with_a_device_memory_is_identical(monkeypatch):
     options = {"num_envs": 2, "filters": 4, "hidden_units": 16}
     actions, weights = train(100, **options)
     monkeypatch.setattr("simple_dqn.commands.build.fits_on_device", lambda *_: True)
+    monkeypatch.setattr("simple_dqn.commands.build.make_upload", lambda *_: Upload(CPU))
     with make_run(**options) as run:
         assert isinstance(run.agent.memory, DeviceReplayMemory)
+        assert isinstance(run.agent.buffer, DeviceStateBuffer)
     device_actions, device_weights = train(100, **options)
     assert device_actions == actions
     assert all(torch.equal(device_weights[n], w) for n, w in weights.items())
+
+
+def test_states_on_a_device_are_those_in_main_memory():
+    rng = np.random.default_rng(2)
+    plain, device = (
+        StateBuffer(3, 4, (5, 2), np.uint8),
+        DeviceStateBuffer(3, 4, (5, 2), Upload(CPU)),
+    )
+
+    def screens(n):
+        return rng.integers(1, 256, (n, 5, 2), np.uint8)
+
+    for step in range(30):
+        lanes = np.flatnonzero(rng.random(3) < 0.3) if step else None
+        first, following = screens(3 if lanes is None else len(lanes)), screens(3)
+        for buffer in (plain, device):
+            buffer.restart(lanes, first)
+            buffer.add(following)
+            if step == 20:
+                buffer.load(plain.states.copy())
+        np.testing.assert_array_equal(device.inputs.numpy(), plain.states)
+        np.testing.assert_array_equal(device.states, plain.states)
+        np.testing.assert_array_equal(plain.inputs, plain.states)
+
+
+def test_an_array_is_copied_once():
+    upload = Upload(CPU)
+    first, second = np.zeros((2, 3), np.uint8), np.zeros((2, 3), np.uint8)
+    assert upload(first) is upload(first)
+    assert upload(second) is not upload(first)
 
 
 def test_cpu_uses_the_ordinary_replay_memory():
@@ -244,31 +280,81 @@ def test_unsupported_updates_are_not_captured(optimizer, noisy, line, caplog):
 class FakeGraph:
     """Imitates a CUDA graph: every replay reads and writes the same tensors."""
 
-    def __init__(self, graph, fails):
-        self.graph, self.fails, self.replays = graph, fails, 0
+    fails = False
+    replays = 0
 
-    def capture(self):
-        if not self.fails:
-            self.graph.errors, self.graph.graph = torch.zeros(3), self
-        return not self.fails
+    def __init__(self, capture):
+        self.capture = capture
+
+    def record(self):
+        if not FakeGraph.fails:
+            self.capture.graph = self
+        return not FakeGraph.fails
 
     def replay(self):
-        self.replays += 1
-        self.graph.errors.copy_(self.graph.update(*self.graph.inputs))
+        FakeGraph.replays += 1
+        result = self.capture.function(*self.capture.inputs)
+        if self.capture.result.shape != result.shape:
+            self.capture.result = result.clone()
+        self.capture.result.copy_(result)
+
+
+@pytest.fixture
+def fake_graphs(monkeypatch):
+    """Imitate CUDA graphs on the CPU."""
+    monkeypatch.setattr(FakeGraph, "replays", 0)
+    monkeypatch.setattr(Capture, "_warm_up", lambda self: self.function(*self.inputs))
+    monkeypatch.setattr(Capture, "_record", lambda self: FakeGraph(self).record())
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_graph_applies_each_update_exactly_once(monkeypatch, fails):
+def test_graph_calls_the_function_exactly_once(monkeypatch, fake_graphs, fails):
+    monkeypatch.setattr(FakeGraph, "fails", fails)
     done = []
     graph = CudaGraph(lambda *batch: done.append(batch[0].clone()) or batch[0] * 2)
-    fake = FakeGraph(graph, fails)
-    monkeypatch.setattr(graph, "_warm_up", lambda: graph.update(*graph.inputs))
-    monkeypatch.setattr(graph, "_capture", fake.capture)
-    for number in range(10):
-        batch = torch.full((3,), float(number)), torch.zeros(3, 2)
-        assert graph(*batch).tolist() == [2.0 * number] * 3
-    assert [int(tensor[0]) for tensor in done] == list(range(10))
-    assert fake.replays == (0 if fails else 10 - acceleration.WARM_UP)
+    for number in range(20):  # two shapes in turn: a graph each
+        batch = torch.full((3 + number % 2,), float(number)), torch.zeros(3, 2)
+        assert graph(*batch).tolist() == [2.0 * number] * len(batch[0])
+    assert [int(tensor[0]) for tensor in done] == list(range(20))
+    assert FakeGraph.replays == (0 if fails else 20 - 2 * acceleration.WARM_UP)
+
+
+def test_there_are_not_more_graphs_than_the_bound(fake_graphs):
+    graph = CudaGraph(lambda tensor: tensor + 1)
+    for _ in range(acceleration.WARM_UP + 2):
+        for size in range(1, 2 * acceleration.MOST_GRAPHS):
+            assert graph(torch.zeros(size)).tolist() == [1] * size
+    assert len(graph.captures) == acceleration.MOST_GRAPHS
+    assert FakeGraph.replays == 2 * acceleration.MOST_GRAPHS
+
+
+def test_training_by_graphs_is_identical(fake_graphs, monkeypatch):
+    """Predictions and the updates of a round, here two of them, by graphs that are imitated."""
+    options = {"num_envs": 8, "filters": 4, "hidden_units": 16}
+    actions, weights = train(200, **options)
+    begin = DeepQNetwork.__init__
+    monkeypatch.setattr(
+        DeepQNetwork, "__init__", lambda self, *a, **k: begin(self, *a, **{**k, "captured": True})
+    )
+    graph_actions, graph_weights = train(200, **options)
+    assert FakeGraph.replays > 40
+    assert graph_actions == actions
+    assert all(torch.equal(graph_weights[n], w) for n, w in weights.items())
+
+
+@pytest.mark.parametrize("double_q", [False, True])
+def test_updates_of_a_round_are_those_one_by_one(double_q):
+    """Of three updates each learns from every third transition of the batch."""
+    at_once, alone = (make("cpu", double_q=double_q) for _ in range(2))
+    batch = make_batch(1, size=12)
+    errors = at_once.train(batch, 3)
+    for update in range(3):
+        part = Batch(*(array[update::3] for array in batch))
+        assert torch.equal(alone.train(part), errors[update::3])
+    assert at_once.weight_updates == alone.weight_updates == 3
+    assert at_once.mean_cost() == alone.mean_cost()
+    for name, weights in alone.weights().items():
+        assert torch.equal(at_once.weights()[name], weights)
 
 
 @pytest.mark.gpu

@@ -31,9 +31,9 @@ class FakeNetwork:
         self.predicted.append(states.copy())
         return np.tile([0.0, 1.0, 2.0], (len(states), 1))
 
-    def train(self, batch):
-        self.weight_updates += 1
-        self.tape.append(("train", self.agent.total_train_steps))
+    def train(self, batch, updates):
+        self.weight_updates += updates
+        self.tape += [("train", self.agent.total_train_steps)] * updates
         return torch.zeros(len(batch.actions))
 
     def update_target_network(self):
@@ -277,7 +277,7 @@ def test_last_step_can_be_sampled_before_the_next_episode():
     agent.train_frequency = 1
     learnt = []
     train = network.train
-    network.train = lambda batch: learnt.append(batch.poststates[0, -1]) or train(batch)
+    network.train = lambda *args: learnt.append(args[0].poststates[0, -1]) or train(*args)
     memory.slots = 2  # of the three, with a history of one screen
     memory.history_length = 1
     agent.train(7)
@@ -327,7 +327,7 @@ def test_concurrent_learning_lacks_the_transitions_of_the_round():
         agent, memory, network, _ = make(TapeEnvironment(lengths=(50, 50)), concurrent=concurrent)
         counts = held[concurrent] = []
         train = network.train
-        network.train = lambda batch, t=train, m=memory, c=counts: c.append(m.count) or t(batch)
+        network.train = lambda *args, t=train, m=memory, c=counts: c.append(m.count) or t(*args)
         agent.play_random(4)
         agent.train(16)
         assert network.weight_updates == 4
@@ -348,7 +348,7 @@ def test_concurrent_learning_waits_for_the_games_after_the_updates():
 
     agent, _, network, _ = make(Recording(lengths=(50, 50)), concurrent=True)
     train = network.train
-    network.train = lambda batch: calls.append("learn") or train(batch)
+    network.train = lambda *args: calls.append("learn") or train(*args)
     agent.play_random(4)
     calls.clear()
     agent.train(8)

@@ -96,12 +96,12 @@ class Agent:
     def learn(self) -> None:
         """Do the updates and the target copy that are due after a round of training steps."""
         assert self.memory is not None
-        if self.memory.can_sample():
-            for _ in range(self._passed(self.train_frequency) * self.train_repeat):
-                batch = self.memory.sample(self.batch_size)
-                errors = self.network.train(batch)
-                self.memory.update_priorities(batch.indices, errors)
-                self._notify("on_train", errors)
+        updates = self._passed(self.train_frequency) * self.train_repeat
+        if updates and self.memory.can_sample():
+            batch = self.memory.sample(updates * self.batch_size)
+            errors = self.network.train(batch, updates)
+            self.memory.update_priorities(batch.indices, errors)
+            self._notify("on_train", errors)
         if self.target_steps and self._passed(self.target_steps):
             self.network.update_target_network()
 
@@ -118,7 +118,7 @@ class Agent:
             if environment.chooses and not overriding:
                 actions[group][~explore[group]] = GREEDY
             elif not explore[group].all():
-                greedy = self.network.predict(self.buffer.states[group]).argmax(axis=1)
+                greedy = self.network.predict(self.buffer.inputs[group]).argmax(axis=1)
                 actions[group] = np.where(explore[group], actions[group], greedy)
             for callback in overriding:
                 callback.on_act(self, actions)

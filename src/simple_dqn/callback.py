@@ -31,7 +31,10 @@ class Callback:
         """Called after a step in every active lane, taken with ``agent.exploration_rate``."""
 
     def on_train(self, agent: Agent, errors: Tensor) -> None:
-        """Called after an update; ``errors`` are its |TD error| [B], on the device."""
+        """Called after the updates of a round; ``errors`` are their |TD error|, on the device.
+
+        It is one, of B errors, unless there are more lanes than steps between updates.
+        """
 
     def on_round_end(self, agent: Agent) -> None:
         """Called after updates and restarts. To end the run here as Ctrl-C does, with a checkpoint,

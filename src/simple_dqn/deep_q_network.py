@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 # Clipped TD errors bound the gradients, so a constant loss scale keeps float16 from underflowing.
 FLOAT16_SCALE = 128.0
 
-WITH_MODES = (torch.nn.modules.batchnorm._BatchNorm, torch.nn.modules.dropout._DropoutNd)
-
 
 class DeepQNetwork:
     """The action-value function Q(s, a; θ) and its target network θ⁻ (Mnih et al. 2015).
@@ -36,7 +34,7 @@ class DeepQNetwork:
         clip_error: bound of the TD error in an update; 0 for none.
         has_target_network: if False, the targets come from θ itself.
         double_q: Double Q-learning (van Hasselt et al. 2016).
-        captured: whether an update is one CUDA graph, see ``acceleration.CudaGraph``.
+        captured: whether a prediction and the updates of a round are one CUDA graph each.
 
     Attributes:
         weight_updates: updates done so far.
@@ -56,36 +54,38 @@ class DeepQNetwork:
     ) -> None:
         self.device = next(network.parameters()).device
         self.datatype = datatype
-        self.loss_reduction = loss_reduction
-        self.clip_error = clip_error
+        self.loss_reduction, self.clip_error = loss_reduction, clip_error
         self.double_q = double_q
         self.network, self.optimizer = network.eval(), optimizer
         self.target_network = copy.deepcopy(network) if has_target_network else self.network
         self.target_network.requires_grad_(not has_target_network)
-        # train() and eval() visit all modules, which takes time; only these behave differently.
-        self._has_modes = any(isinstance(m, WITH_MODES) for m in self.network.modules())
-        self._accelerated_update = CudaGraph(self.update) if captured else self.update
-        # τ of each quantile: the midpoints of K equal parts of [0, 1], [K, 1]
-        k = network.quantiles
-        self._midpoints = ((torch.arange(k, device=self.device) + 0.5) / k)[:, None]
+        self._updates = CudaGraph(self.updates) if captured else self.updates
+        self._forward = CudaGraph(self.network) if captured else self.network
         self.weight_updates = 0
         self._cost = torch.zeros((), device=self.device)  # summed since the last mean_cost()
         self._cost_updates = 0
 
-    def predict(self, states: NDArray[Any]) -> NDArray[np.float32]:
+    def predict(self, states: NDArray[Any] | Tensor) -> NDArray[np.float32]:
         """Return Q(s, a; θ), [N, A], of states [N, H, *shape]."""
         with torch.inference_mode(), self._precision():
-            return np.asarray(self.network(self._tensor(states)).cpu())
+            return np.asarray(self._forward(self._tensor(states)).cpu())
 
-    def train(self, batch: Batch) -> Tensor:
-        """Do one update of θ towards r + γ max_a' Q(s', a'; θ⁻) and return |δ|, [B].
+    def train(self, batch: Batch, updates: int = 1) -> Tensor:
+        """Do updates of θ towards r + γ max_a' Q(s', a'; θ⁻) and return |δ|, [B].
 
-        The result stays on the device, so nothing waits for it; read it before the next update.
+        Of n updates each learns every n-th transition. The result stays on the device, so nothing
+        waits for it; read it before the next update.
         """
-        errors = self._accelerated_update(*map(self._tensor, (*batch[:5], batch.weights)))
-        self.weight_updates += 1
-        self._cost_updates += 1
-        return errors
+        tensors = map(self._tensor, (*batch[:5], batch.weights))
+        parts = (t.reshape(-1, updates, *t.shape[1:]).transpose(0, 1) for t in tensors)
+        errors = self._updates(*parts)
+        self.weight_updates += updates
+        self._cost_updates += updates
+        return errors.T.flatten()
+
+    def updates(self, *batches: Tensor) -> Tensor:
+        """Do an update from each of n batches, tensors [n, B, ...]; return |δ|, [n, B]."""
+        return torch.stack([self.update(*batch) for batch in zip(*batches, strict=True)])
 
     def update(
         self, states: Tensor, actions: Tensor, returns: Tensor, discounts: Tensor,
@@ -111,11 +111,11 @@ class DeepQNetwork:
         targets = returns[:, None] + discounts[:, None] * maxpostq  # [B, K]
 
         # Q(s, a; θ) of the actions taken
-        if self._has_modes:
+        if self.network.has_modes:
             self.network.train()
         with self._precision():
             preq = self.network.distributions(states)  # [B, A, K]
-        if self._has_modes:
+        if self.network.has_modes:
             self.network.eval()
         q = _of_actions(preq, actions)  # [B, K]
 
@@ -125,7 +125,7 @@ class DeepQNetwork:
             deltas = targets[:, None, :] - q[:, :, None]  # [B, K, K]
             errors = deltas.clamp(-self.clip_error, self.clip_error) if self.clip_error else deltas
             if self.network.quantiles > 1:  # |τ − 1(δ < 0)|, their equation 10
-                errors = errors * (self._midpoints - (deltas < 0).float()).abs()
+                errors = errors * (self.network.midpoints - (deltas < 0).float()).abs()
             errors = weights[:, None] * errors.mean(dim=2)  # [B, K]
             if self.loss_reduction == "mean":
                 errors /= len(errors)

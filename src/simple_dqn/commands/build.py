@@ -38,6 +38,8 @@ from simple_dqn.options.resources import require_memory, require_network_memory
 from simple_dqn.replay.device import (
     DevicePrioritizedReplayMemory,
     DeviceReplayMemory,
+    DeviceStateBuffer,
+    Upload,
     fits_on_device,
 )
 from simple_dqn.replay.prioritized import PrioritizedReplayMemory
@@ -110,13 +112,15 @@ def build(
     num_envs, workers = config.environment.num_envs, config.environment.workers
     environment = make_environment(config, game, rom, num_envs, seeds[1], shown, workers)
     device = choose_device(config.backend.backend, config.backend.device_id)
-    memory = make_memory(config, environment, device, seeds[2]) if with_memory else None
+    if isinstance(environment, ParallelEnvironment):
+        environment.together = device.type == "cuda"
+    upload = make_upload(config, environment, device)
+    playing = environment, make_buffer(config, environment, upload)
+    memory = make_memory(config, environment, upload, seeds[2]) if with_memory else None
     network = make_network(config, environment, device, updates)
     tests = with_tests and bool(config.run.test_steps or config.run.test_games)
-    testing = (
-        make_test_games(config, game, rom, seeds[4], shown, device.type == "cpu") if tests else None
-    )
-    agent = make_agent(config, environment, memory, network, testing, seeds[3])
+    testing = make_test_games(config, game, rom, seeds[4], shown, device) if tests else None
+    agent = make_agent(config, playing, memory, network, testing, seeds[3])
     statistics = Statistics(config.run.validation_size, on_row=(log_row,))
     callback = make_custom_callback(config)
     agent.callbacks = make_callbacks(config, agent, statistics, callback)
@@ -144,18 +148,24 @@ def set_threads(config: Config) -> None:
     keep_freed_memory()
 
 
+def make_upload(config: Config, environment: Environment, device: torch.device) -> Upload | None:
+    """Return what copies screens to a GPU; None on the CPU, and for games without screens."""
+    if device.type != "cuda" or environment.observation_dtype != np.uint8:
+        return None
+    return Upload(device) if config.backend.acceleration else None
+
+
 def make_memory(
-    config: Config, environment: Environment, device: torch.device, seed: np.random.SeedSequence
+    config: Config, environment: Environment, upload: Upload | None, seed: np.random.SeedSequence
 ) -> ReplayMemory:
-    """Return the replay memory, on the device if that is a GPU with enough memory."""
+    """Return the replay memory, on a GPU if it has enough memory."""
     size, shape = config.replay.replay_size, environment.observation_shape
     dtype = environment.observation_dtype
     kind: Any = PrioritizedReplayMemory if config.replay.prioritized else ReplayMemory
-    on_device = config.backend.acceleration and dtype == np.uint8
-    if on_device and fits_on_device(size, shape, device):
+    if upload and fits_on_device(size, shape, upload.device):
         prioritized = config.replay.prioritized
         kind = DevicePrioritizedReplayMemory if prioritized else DeviceReplayMemory
-        kind = partial(kind, device=device)
+        kind = partial(kind, upload=upload)
     else:
         require_memory(ReplayMemory.nbytes(size, shape, dtype), size)
     if config.replay.prioritized:
@@ -226,15 +236,16 @@ def make_q_network(config: Config, environment: Environment) -> QNetwork:
 
 def make_test_games(
     config: Config, game: str, rom: Path | None, seed: np.random.SeedSequence, shown: bool,
-    on_cpu: bool,
+    device: torch.device,
 ) -> tuple[Environment, StateBuffer]:  # fmt: skip
     """Return the games of test phases and the buffer of their states."""
     lanes = count_test_lanes(config)
     workers = count_test_workers(config, rom, lanes)
     environment = make_environment(config, game, rom, lanes, seed, shown, workers)
-    if isinstance(environment, ParallelEnvironment) and on_cpu:
-        environment.make_player = partial(make_player, config)
-    return environment, make_buffer(config, environment)
+    if isinstance(environment, ParallelEnvironment):
+        on_gpu = environment.together = device.type == "cuda"
+        environment.make_player = None if on_gpu else partial(make_player, config)
+    return environment, make_buffer(config, environment, make_upload(config, environment, device))
 
 
 def make_player(config: Config, environment: Environment, lanes: int) -> TestPlayer:
@@ -246,15 +257,18 @@ def make_player(config: Config, environment: Environment, lanes: int) -> TestPla
     return TestPlayer(network, lanes, config.replay.history_length, shape, dtype)
 
 
-def make_buffer(config: Config, environment: Environment) -> StateBuffer:
-    """Return the buffer of the current states of an environment's lanes."""
+def make_buffer(config: Config, environment: Environment, upload: Upload | None) -> StateBuffer:
+    """Return the buffer of the current states of an environment's lanes, also on a GPU."""
     shape, dtype = environment.observation_shape, environment.observation_dtype
-    return StateBuffer(environment.num_envs, config.replay.history_length, shape, dtype)
+    num_envs, history_length = environment.num_envs, config.replay.history_length
+    if upload:
+        return DeviceStateBuffer(num_envs, history_length, shape, upload)
+    return StateBuffer(num_envs, history_length, shape, dtype)
 
 
 def make_agent(
     config: Config,
-    environment: Environment,
+    playing: tuple[Environment, StateBuffer],
     memory: ReplayMemory | None,
     network: DeepQNetwork,
     testing: tuple[Environment, StateBuffer] | None,
@@ -262,7 +276,7 @@ def make_agent(
 ) -> Agent:
     """Return the agent, without callbacks."""
     return Agent(
-        environment, memory, network, make_buffer(config, environment),
+        playing[0], memory, network, playing[1],
         testing=testing,
         exploration_rate_test=config.agent.exploration_rate_test,
         train_frequency=config.agent.train_frequency,

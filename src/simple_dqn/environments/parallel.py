@@ -67,6 +67,8 @@ class ParallelEnvironment(Environment):
         workers: processes, at most one per lane; started by the first ``restart``.
 
     Attributes:
+        together: whether all processes get their actions at once, from a single prediction;
+            otherwise one after the other, so that the first play while the next are chosen.
         make_player: makes the player of a worker from one of its games and the number of its
             lanes; None: the workers do not choose actions.
 
@@ -91,6 +93,7 @@ class ParallelEnvironment(Environment):
         self.lanes = np.array_split(np.arange(num_envs), self.workers)
         self.connections: list[Connection[Any, Any]] = []
         self.processes: list[Any] = []
+        self.together = False
         self.make_player: Callable[[Environment, int], Player] | None = None
 
     def _start(self) -> None:
@@ -154,12 +157,16 @@ class ParallelEnvironment(Environment):
 
     @property
     def groups(self) -> Sequence[slice]:
-        """See Environment: the lanes of each process."""
+        """See Environment: the lanes of each process, or all."""
+        return super().groups if self.together else self._parts()
+
+    def _parts(self) -> list[slice]:
+        """Return the lanes of each process."""
         return [slice(int(own[0]), int(own[-1]) + 1) for own in self.lanes]
 
     def send(self, lanes: slice, actions: NDArray[np.int64]) -> None:
         """See Environment."""
-        for worker, group in enumerate(self.groups):
+        for worker, group in enumerate(self._parts()):
             if lanes.start <= group.start < lanes.stop:
                 own = actions[group.start - lanes.start : group.stop - lanes.start]
                 self._ask(worker, "act", own)

@@ -1,8 +1,9 @@
 """Acceleration: faster updates that compute the same result.
 
 On the CPU, ``torch.compile`` fuses the many passes of RMSProp over the weights into one. On a CUDA
-GPU, a whole update from the batch to the new weights is one CUDA graph: a single launch instead of
-some hundred. Both wrap a function once, when its owner is built.
+GPU, a prediction is one CUDA graph, and so are all updates of a round, from the batches to the new
+weights: a single launch instead of some hundred per update. Both wrap a function once, when its
+owner is built.
 
 Without a compiler, or with layers that cannot be captured, the plain function runs and the log says
 so.
@@ -27,8 +28,9 @@ logger = logging.getLogger(__name__)
 
 # Compiling takes seconds, the first time half a minute; it saves 2 to 3 ms per update.
 LEAST_UPDATES = 25_000
-# Updates before the first capture, in which cuDNN and the optimiser allocate what they keep.
+# Calls before the capture, in which cuDNN and the optimiser allocate what they keep.
 WARM_UP = 3
+MOST_GRAPHS = 8  # of a function, one for each shape of its arguments
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
 
@@ -134,62 +136,84 @@ def first_line(error: Exception) -> str:
 
 
 class CudaGraph:
-    """An update as a CUDA graph: a fixed sequence of kernels in a single launch.
+    """A function as a CUDA graph: a fixed sequence of kernels in a single launch.
 
-    A graph reads and writes the same memory each time. So each batch is copied into fixed input
-    tensors, and the next update overwrites the errors returned. If capturing fails, plain updates
-    continue.
+    A graph reads and writes the same memory each time. So the arguments are copied into fixed input
+    tensors, and the next call overwrites the result. There is a graph for every shape of the
+    arguments. If capturing fails, the plain function continues.
 
     Args:
-        update: takes the tensors of a batch, all on the device, and returns a tensor.
+        function: takes tensors, all on the device, and returns a tensor.
     """
 
-    def __init__(self, update: Update) -> None:
-        self.update = update
-        self.inputs: list[Tensor] = []
-        self.errors = torch.zeros(0)
-        self.done = 0
-        self.graph: Any = None
+    def __init__(self, function: Update) -> None:
+        self.function = function
+        self.captures: dict[tuple[Any, ...], Capture] = {}
         self.failed = False
 
-    def __call__(self, *batch: Tensor) -> Tensor:
-        """Do an update."""
-        if self.failed:
-            return self.update(*batch)
-        if [t.shape for t in batch] != [t.shape for t in self.inputs]:
-            self.inputs, self.done, self.graph = [torch.empty_like(t) for t in batch], 0, None
-        for own, tensor in zip(self.inputs, batch, strict=True):
+    def __call__(self, *arguments: Tensor) -> Tensor:
+        """Call the function."""
+        shapes = tuple(t.shape for t in arguments)
+        if self.failed or (shapes not in self.captures and len(self.captures) == MOST_GRAPHS):
+            return self.function(*arguments)
+        if shapes not in self.captures:
+            self.captures[shapes] = Capture(self.function, arguments)
+        result = self.captures[shapes].call(arguments)
+        if result is None:
+            self.failed = True
+            self.captures.clear()
+            return self.function(*arguments)
+        return result
+
+
+class Capture:
+    """The graph of a function for arguments of one shape, recorded after WARM_UP calls.
+
+    Args:
+        function: see CudaGraph.
+        arguments: tensors like those of each call.
+    """
+
+    def __init__(self, function: Update, arguments: tuple[Tensor, ...]) -> None:
+        self.function = function
+        self.inputs = [torch.empty(t.shape, dtype=t.dtype, device=t.device) for t in arguments]
+        self.result = torch.zeros(0)
+        self.done = 0
+        self.graph: Any = None
+
+    def call(self, arguments: tuple[Tensor, ...]) -> Tensor | None:
+        """Call the function; None, without having called it, if it cannot be recorded."""
+        for own, tensor in zip(self.inputs, arguments, strict=True):
             own.copy_(tensor, non_blocking=True)
         self.done += 1
         if self.done <= WARM_UP:
             return self._warm_up()
-        if self.graph is None and not self._capture():
-            self.failed = True
-            return self.update(*batch)
+        if self.graph is None and not self._record():
+            return None
         self.graph.replay()
-        return self.errors
+        return self.result
 
-    def _capture(self) -> bool:
-        """Record an update without doing it; return whether that succeeded."""
+    def _record(self) -> bool:
+        """Record the function without running it; return whether that succeeded."""
         stream = torch.cuda.current_stream()
         try:
             self.graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(self.graph):
-                self.errors = self.update(*self.inputs)
+                self.result = self.function(*self.inputs)
         except RuntimeError as error:
             # The original error is the context of the failure to end the capture, which also leaves
             # the capture's stream current.
             cause = error.__context__ if isinstance(error.__context__, Exception) else error
-            logger.info("updates run without a CUDA graph: %s", first_line(cause))
+            logger.info("running without a CUDA graph: %s", first_line(cause))
             torch.cuda.set_stream(stream)
             return False
         return True
 
     def _warm_up(self) -> Tensor:
-        """Do an update on a side stream, as CUDA requires of warm-up before a capture."""
+        """Call the function on a side stream, as CUDA requires of warm-up before a capture."""
         current, stream = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(current)
         with torch.cuda.stream(stream):
-            errors = self.update(*self.inputs)
+            result = self.function(*self.inputs)
         current.wait_stream(stream)
-        return errors
+        return result

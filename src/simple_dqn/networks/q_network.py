@@ -16,6 +16,7 @@ The shapes of a batch of B states in the Nature network, with 84x84 screens and 
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -32,6 +33,8 @@ NOISE = 0.5  # σ₀, Fortunato et al. 2018, section 3.2
 
 # Products smaller than this are faster in one call of ``torch.nn.functional.linear``.
 LEAST_WEIGHTS = 100_000
+
+WITH_MODES = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
 
 # Private in torch; where it is missing, the layers are plain.
 _onednn: Any = None
@@ -108,11 +111,20 @@ class QNetwork(nn.Module):
         self.layers = nn.Sequential(*layers)
         self.noisy_layers = [m for m in self.layers.modules() if isinstance(m, NoisyLinear)]
         self.quantiles = quantiles
+        # τ of each quantile: the midpoints of K equal parts of [0, 1], [K, 1]
+        midpoints = (torch.arange(quantiles) + 0.5) / quantiles
+        self.midpoints: Tensor
+        self.register_buffer("midpoints", midpoints[:, None], persistent=False)
         self.apply(INITIALIZERS[weight_init])
 
     def forward(self, states: Tensor) -> Tensor:
         """Return Q-values, [B, A], of states [B, H, *shape], uint8 screens or float32 vectors."""
         return self.distributions(states).mean(dim=2)
+
+    @cached_property
+    def has_modes(self) -> bool:
+        """Whether a layer behaves differently in training: train() and eval() take time."""
+        return any(isinstance(module, WITH_MODES) for module in self.modules())
 
     def draw_noise(self, noisy: bool = True) -> None:
         """Draw new noise in all noisy layers; False: use their means, as in a test."""

@@ -1,4 +1,4 @@
-"""DeviceReplayMemory: a replay memory whose screens are stored on the training device."""
+"""A replay memory and current states whose screens are stored on the training device."""
 
 from __future__ import annotations
 
@@ -11,11 +11,78 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from simple_dqn.replay.prioritized import PrioritizedReplayMemory
+from simple_dqn.replay.state_buffer import StateBuffer
 from simple_dqn.replay_memory import ReplayMemory
 
 logger = logging.getLogger(__name__)
 
 SHARE = 0.8  # of the device's free memory that the replay memory can take
+
+
+class Upload:
+    """Copies arrays to a device through pinned memory, without waiting.
+
+    The last one is kept: memory and states get the same observations, which are copied once.
+
+    Args:
+        device: that they are copied to.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._last: tuple[Any, Tensor] = None, torch.empty(0)
+
+    def __call__(self, array: NDArray[Any]) -> Tensor:
+        """Return the array, which is not changed later, as a tensor on the device."""
+        if array is not self._last[0]:
+            tensor = torch.as_tensor(array)
+            if self.device.type == "cuda":
+                tensor = tensor.pin_memory()
+            self._last = array, tensor.to(self.device, non_blocking=True)
+        return self._last[1]
+
+
+class DeviceStateBuffer(StateBuffer):
+    """The current states of all lanes, in main memory and on a device.
+
+    Args:
+        num_envs, history_length, shape: see StateBuffer; screens of uint8.
+        upload: copies to the device.
+
+    """
+
+    def __init__(
+        self, num_envs: int, history_length: int, shape: tuple[int, ...], upload: Upload
+    ) -> None:
+        super().__init__(num_envs, history_length, shape, np.uint8)
+        self.upload = upload
+        self._inputs = torch.zeros(
+            (num_envs, history_length, *shape), dtype=torch.uint8, device=upload.device
+        )
+
+    @property
+    def inputs(self) -> Tensor:
+        """The states as the network takes them, uint8 [N, H, *shape] on the device."""
+        return self._inputs
+
+    def restart(self, lanes: NDArray[np.intp] | None, observations: NDArray[Any]) -> None:
+        """See StateBuffer."""
+        super().restart(lanes, observations)
+        every = np.arange(len(self._inputs)) if lanes is None else lanes
+        rows = torch.as_tensor(every).to(self.upload.device)
+        self._inputs[rows] = 0
+        self._inputs[rows, -1] = self.upload(observations)
+
+    def add(self, observations: NDArray[Any]) -> None:
+        """See StateBuffer."""
+        super().add(observations)
+        newest = self.upload(observations)[:, None]
+        self._inputs = torch.cat([self._inputs[:, 1:], newest], dim=1)
+
+    def load(self, states: NDArray[Any]) -> None:
+        """See StateBuffer."""
+        super().load(states)
+        self._inputs = torch.tensor(np.ascontiguousarray(states), device=self.upload.device)
 
 
 class DeviceScreens:
@@ -28,13 +95,12 @@ class DeviceScreens:
         num_envs: N.
         slots: T, per lane.
         shape: of a screen.
-        device: that stores them.
+        upload: copies to the device that stores them.
     """
 
-    def __init__(
-        self, num_envs: int, slots: int, shape: tuple[int, ...], device: torch.device
-    ) -> None:
-        self.slots, self.shape, self.device = slots, shape, device
+    def __init__(self, num_envs: int, slots: int, shape: tuple[int, ...], upload: Upload) -> None:
+        self.slots, self.shape, self.upload = slots, shape, upload
+        self.device = device = upload.device
         self.rows = torch.zeros(
             (num_envs * slots + 1, int(np.prod(shape))), dtype=torch.uint8, device=device
         )
@@ -43,7 +109,7 @@ class DeviceScreens:
         """Write ``screens`` [n, *shape] to (lanes [n], slots [n])."""
         lanes, slots = at
         rows = torch.as_tensor(lanes * self.slots + slots).to(self.device)
-        self.rows[rows] = torch.as_tensor(screens).reshape(len(rows), -1).to(self.device)
+        self.rows[rows] = self.upload(screens).reshape(len(rows), -1)
 
     def __getitem__(self, at: tuple[Any, Any]) -> NDArray[np.uint8]:
         """Return the screens at (lanes, slots), broadcast together: uint8 [..., *shape]."""
@@ -66,13 +132,13 @@ class DeviceReplayMemory(ReplayMemory):
     """A uniform replay memory on a device, where the states of a batch are tensors.
 
     Args:
-        device: that stores the screens.
+        upload: copies to the device that stores the screens.
         args, kwargs: see ReplayMemory.
     """
 
-    def __init__(self, *args: Any, device: torch.device, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, upload: Upload, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.screens = DeviceScreens(self.num_envs, self.slots, self.shape, device)
+        self.screens = DeviceScreens(self.num_envs, self.slots, self.shape, upload)
 
     def _batch_states(self, lanes: NDArray[np.int64], ages: NDArray[np.int64]) -> Tensor:
         slots, _, kept = self._history(lanes, ages)

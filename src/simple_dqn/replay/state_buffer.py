@@ -49,6 +49,11 @@ class StateBuffer:
             self._states = as_states([*self.screens[oldest:], *self.screens[:oldest]])
         return self._states
 
+    @property
+    def inputs(self) -> Any:
+        """The states as the network takes them; on a device, a tensor there."""
+        return self.states
+
     def load(self, states: NDArray[Any]) -> None:
         """Restore what ``states`` returned."""
         self.screens[...] = np.swapaxes(states, 0, 1)

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simple_dqn.watch.browser.server import Server, Viewer, open_page
+from simple_dqn.watch.browser.server import Server, open_page
+from simple_dqn.watch.browser.viewer import Viewer
 from simple_dqn.watch.interface import Display
 from simple_dqn.watch.joystick import PARTS
 from simple_dqn.watch.scene import BACKGROUND, Scene

@@ -18,7 +18,8 @@ from simple_dqn.environment import Environment, Step
 from simple_dqn.errors import UsageError
 from simple_dqn.options.option import short_text
 from simple_dqn.statistics import Row, Statistics
-from simple_dqn.watch.browser.server import Server, Viewer, open_page
+from simple_dqn.watch.browser.server import Server, open_page
+from simple_dqn.watch.browser.viewer import Viewer
 
 PICTURES = 15  # a second, while somebody looks
 FACTS_EVERY = 0.5  # seconds

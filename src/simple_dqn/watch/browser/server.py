@@ -9,22 +9,19 @@ import logging
 import os
 import secrets
 import socket
-import struct
 import threading
 import time
 import webbrowser
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from aiohttp import WSCloseCode, WSMsgType, web
 from aiohttp.http import HttpProcessingError
 
 from simple_dqn.errors import UsageError
 from simple_dqn.watch.browser.guard import Allowance, Guard
-from simple_dqn.watch.browser.pictures import encode
+from simple_dqn.watch.browser.viewer import Document, Viewer
 from simple_dqn.watch.interface import has_screen
 
 FIRST_PORT, PORTS = 8421, 20
@@ -32,7 +29,6 @@ MOST_VIEWERS, MOST_CONNECTIONS = 32, 128
 PATIENCE = 20.0  # seconds for a request, for reading a message, for answering a ping
 LONGEST_MESSAGE = 256  # bytes, from a page
 UNREAD = 12  # messages that a page may be behind: 0.2 s of 60 pictures a second
-LONGEST_SOUND = 8  # pictures' sounds that wait for a page
 GOODBYE = 1.0  # seconds for the last message
 POLICY = (
     "default-src 'none'; script-src 'nonce-{0}'; style-src 'nonce-{0}'; img-src data:; "
@@ -43,62 +39,10 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-LENGTH = struct.Struct("<I")
 
 logger = logging.getLogger(__name__)
 # Anyone can send what is no request: nothing to report.
 logger.addFilter(lambda record: not isinstance((record.exc_info or [0, 0])[1], HttpProcessingError))
-
-Document = Mapping[str, Any]
-
-
-class Viewer:
-    """A page that is connected. What it is sent is the difference to what it shows.
-
-    Attributes:
-        looking: whether the page is visible.
-        listening: whether it plays sound.
-        own: what is published to this page only.
-        sound: samples that wait for it.
-        unread: messages sent that it has not confirmed; the last time was ``read_at``.
-        woken: set when there may be something to send.
-        sender: the task that sends.
-    """
-
-    def __init__(self, socket: web.WebSocketResponse) -> None:
-        self.socket = socket
-        self.looking, self.listening = True, False
-        self.own: dict[str, Any] = {}
-        self.sound: deque[bytes] = deque(maxlen=LONGEST_SOUND)
-        self.unread, self.read_at = 0, time.monotonic()
-        self.woken = asyncio.Event()
-        self.sender: asyncio.Task[None]
-        self._shows: dict[str, Any] = {}
-
-    def message(self, document: Document) -> bytes:
-        """Return what the page does not show yet; empty if there is nothing.
-
-        The length of the JSON text as uint32, the text, then the bytes that it announces: its
-        "pictures" {name: bytes} in this order, see ``encode``, and its "sound".
-        """
-        values, parts = {}, []
-        lengths: dict[str, int] = {}
-        for name, value in (document | self.own).items():  # type: ignore[operator]
-            shown = self._shows.get(name)
-            if isinstance(value, np.ndarray):
-                if value is not shown:
-                    parts.append(encode(value, shown))
-                    lengths[name] = len(parts[-1])
-            elif name not in self._shows or value != shown:
-                values[name] = value
-            self._shows[name] = value
-        sound = b"".join(self.sound.popleft() for _ in range(len(self.sound)))
-        if not (values or lengths or sound):
-            return b""
-        text = json.dumps(
-            values | {"pictures": lengths, "sound": len(sound)}, separators=(",", ":")
-        ).encode()
-        return b"".join((LENGTH.pack(len(text)), text, *parts, sound))
 
 
 class Server:
