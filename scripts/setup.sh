@@ -38,10 +38,7 @@ setup() {
 
 # with_page ARGUMENTS: the extra that --page needs, if it is among them.
 with_page() {
-    local argument
-    for argument; do
-        [[ $argument != --page && $argument != --page=* ]] || echo page
-    done
+    [[ " $* " != *" --page"[\ =]* ]] || echo page
 }
 
 refuse() {

@@ -6,9 +6,12 @@ import asyncio
 import csv
 import functools
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
+import webbrowser
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +25,7 @@ from simple_dqn.main import main
 from simple_dqn.options.presets import PRESETS
 from simple_dqn.options.resolve import changed_options, resolve
 from simple_dqn.statistics import TIME_COLUMNS, Statistics
+from simple_dqn.watch.browser import opening, viewer
 from simple_dqn.watch.browser.display import Browser, tiled
 from simple_dqn.watch.browser.pictures import decode
 from simple_dqn.watch.browser.run_page import RunPage, duration, number, value_text
@@ -74,6 +78,50 @@ def test_the_first_page_with_a_key_has_the_keyboard(browser):
 
     asyncio.run(play())
     assert not browser.attended(manual=False)
+
+
+def test_a_page_that_falls_silent_plays_no_more(browser, monkeypatch):
+    monkeypatch.setattr(viewer, "SILENCE", 0.2)
+
+    async def play():
+        async with page(browser.server, "me") as lost, page(browser.server, "other") as other:
+            await lost.send_json({"down": "LEFT"})
+            await until(lambda: browser.joystick() == {"LEFT"})
+            browser.server.publish({"number": 1})  # neither confirms it
+            await asyncio.sleep(0.3)
+            assert not browser.attended(manual=True)
+            assert not browser.attended(manual=False)
+            assert browser.joystick() == set()
+            async with page(browser.server, "me") as back:  # the same page: it still plays
+                await until(lambda: browser.attended(manual=True))
+                await until(lambda: len(browser.server.viewers) == 2)
+                assert (await receive(back))[0]["keyboard"] == "yours"
+                await other.send_json({"down": "RIGHT"})
+                await back.send_json({"down": "UP"})
+                await until(lambda: browser.joystick() == {"UP"})
+                await back.send_json({"looking": False})  # the game waits for a hidden page, too
+                await until(lambda: not browser.attended(manual=True))
+
+    asyncio.run(play())
+
+
+def test_a_page_is_invited_to_play(browser):
+    async def look():
+        browser.offer(["NOOP", "FIRE", "jump"], {"UP": "FIRE"})
+        async with page(browser.server) as ws:
+            values, _, _ = await receive(ws)
+            assert values["parts"] == ["FIRE", "UP"]
+            assert values["numbers"] == [[2, "jump"]]
+            assert not browser.attended(manual=True)
+            assert "to play" in (await receive(ws))[0]["invitation"]
+            await ws.send_json({"down": "FIRE"})
+            await until(lambda: browser.attended(manual=True))
+            told = {}
+            while "invitation" not in told:
+                told |= (await receive(ws))[0]
+            assert told["invitation"] == ""
+
+    asyncio.run(look())
 
 
 def test_a_scene_on_the_page(browser):
@@ -231,7 +279,8 @@ def test_the_button_stops_the_run_as_ctrl_c_does(in_tmp, monkeypatch, capsys):
             async with page(page_of[0].server) as ws:
                 while not page_of[0].statistics.row:
                     await asyncio.sleep(0.01)
-                await ws.send_json({"stop": True})
+                for _ in range(3):  # the second Ctrl-C would not wait for the checkpoint
+                    await ws.send_json({"stop": True})
                 while not ws.closed:
                     await ws.receive()
 
@@ -244,6 +293,55 @@ def test_the_button_stops_the_run_as_ctrl_c_does(in_tmp, monkeypatch, capsys):
     thread.join()
     assert "resume.sh CartPole-v1 resumes it" in capsys.readouterr().err
     assert main(["resume", "CartPole-v1", "--epochs", "1"]) in (0, 2)
+
+
+def test_the_button_works_where_ctrl_c_is_ignored(in_tmp, monkeypatch):
+    """As in a job that a script starts with &: SIGTERM then."""
+    sent = []
+    monkeypatch.setattr("os.kill", lambda pid, number: sent.append((pid, number)))
+    run = object.__new__(RunPage)
+    run.server = type("Server", (), {"publish": lambda self, document: None})()
+    for handler, expected in ((signal.SIG_IGN, signal.SIGTERM), (signal.SIG_DFL, signal.SIGINT)):
+        run._stopping = False
+        before = signal.signal(signal.SIGINT, handler)
+        try:
+            run._receive(None, {"stop": True})
+            run._receive(None, {"stop": True})
+        finally:
+            signal.signal(signal.SIGINT, before)
+        assert sent.pop() == (os.getpid(), expected)
+        assert not sent
+    with pytest.raises(ValueError, match=r"^$"):
+        run._receive(None, {"start": True})
+
+
+def test_the_token_is_in_no_command_line(monkeypatch, tmp_path):
+    opened = []
+
+    class Desktop(webbrowser.BackgroundBrowser):
+        def open(self, url, *args):
+            opened.append((url, Path(url.removeprefix("file://")).read_text()))
+            return True
+
+    monkeypatch.setattr(opening, "has_screen", lambda: True)
+    monkeypatch.delenv("SSH_CONNECTION", raising=False)
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    monkeypatch.setattr(opening, "LIFE", 1.0)
+    for browser, count in ((Desktop("x"), 1), (webbrowser.GenericBrowser("w3m"), 1)):
+        monkeypatch.setattr(webbrowser, "get", lambda browser=browser: browser)
+        opening.open_page("http://127.0.0.1:1/?token=secret")
+        time.sleep(0.3)
+        assert len(opened) == count
+    url, text = opened[0]
+    assert "secret" not in url
+    assert "url=http://127.0.0.1:1/?token=secret" in text
+    (file,) = tmp_path.iterdir()
+    assert file.stat().st_mode & 0o077 == 0
+    for _ in range(100):
+        if not file.exists():
+            break
+        time.sleep(0.05)
+    assert not file.exists()
 
 
 @pytest.mark.parametrize(
@@ -327,7 +425,7 @@ def test_changed_options_are_those_that_differ_from_the_preset():
 
 def test_time_left_by_hand():
     page = object.__new__(RunPage)
-    page.statistics, page.epochs = Statistics(1), 10
+    page.statistics, page.epochs, page.phases = Statistics(1), 10, ["train", "test"]
     page.statistics.epoch = 4
     page._seconds = {"train": 100.0, "test": 10.0}
     assert page._run_left("train", 50) == 50 + 6 * 100 + 7 * 10
@@ -336,6 +434,8 @@ def test_time_left_by_hand():
     assert page._run_left("random", 1) == 1 + 10 * 110
     page._seconds = {"train": 100.0}
     assert duration(page._run_left("train", 50)) == "not known yet"
+    page.phases = ["train"]  # no tests
+    assert page._run_left("train", 50) == 50 + 10 * 100
     assert [duration(s) for s in (0.4, 59, 61, 3600, 7260)] == [
         "0 s", "59 s", "2 min", "1 h 0 min", "2 h 1 min"
     ]  # fmt: skip

@@ -23,6 +23,7 @@ from simple_dqn.errors import UsageError
 
 aiohttp = pytest.importorskip("aiohttp")
 
+from simple_dqn.watch.browser import pictures  # noqa: E402
 from simple_dqn.watch.browser import server as module  # noqa: E402
 from simple_dqn.watch.browser.guard import BURST, Allowance, Guard  # noqa: E402
 from simple_dqn.watch.browser.pictures import HEADER, decode, encode  # noqa: E402
@@ -85,6 +86,7 @@ def test_pictures_arrive_as_they_were(seed, colours, channels, same_size):
         ("0.0.0.0", "192.168.0.5:8421", True),
         ("0.0.0.0", "evil.example", False),
         ("0.0.0.0", socket.gethostname(), True),
+        ("0.0.0.0", socket.gethostname().partition(".")[0] + ".local:8421", True),
     ],
 )
 def test_only_names_of_this_machine_are_let_in(bound, host, allowed):
@@ -147,9 +149,9 @@ def free_port():
 
 
 @contextlib.asynccontextmanager
-async def page(server, **headers):
+async def page(server, name="", **headers):
     """A page that is connected."""
-    url = server.url.replace("/?", "/socket?")
+    url = server.url.replace("/?", "/socket?") + f"&page={name}"
     origin = headers.pop("Origin", "http://" + urlsplit(url).netloc)
     async with (
         aiohttp.ClientSession() as session,
@@ -194,20 +196,20 @@ def test_a_page_is_sent_what_it_does_not_show_yet(server):
     async def look():
         server.publish({"score": 1, "screen": first})
         async with page(server) as ws:
-            values, pictures, _ = await receive(ws)
+            values, parts, _ = await receive(ws)
             assert values == {"mode": "play", "title": "a game", "score": 1}
-            np.testing.assert_array_equal(decode(pictures["screen"]), first)
+            np.testing.assert_array_equal(decode(parts["screen"]), first)
             server.publish({"score": 2, "screen": second})
-            values, pictures, _ = await receive(ws)
+            values, parts, _ = await receive(ws)
             assert values == {"score": 2}
-            np.testing.assert_array_equal(decode(pictures["screen"], first), second)
+            np.testing.assert_array_equal(decode(parts["screen"], first), second)
             server.publish({"score": 2, "screen": second})  # nothing new
             server.publish({"title": "another"})
             assert await receive(ws) == ({"title": "another"}, {}, b"")
         async with page(server) as ws:  # found again: everything
-            values, pictures, _ = await receive(ws)
+            values, parts, _ = await receive(ws)
             assert values == {"mode": "play", "title": "another", "score": 2}
-            np.testing.assert_array_equal(decode(pictures["screen"]), second)
+            np.testing.assert_array_equal(decode(parts["screen"]), second)
 
     asyncio.run(look())
 
@@ -276,6 +278,38 @@ def test_a_page_that_never_reads_is_dropped(impatient, server):
     asyncio.run(look())
 
 
+def test_a_picture_that_cannot_be_sent_ends_only_that_page(server, caplog):
+    async def look():
+        async with page(server) as ws:
+            await receive(ws)
+            server.publish({"screen": np.zeros((5, 5, 4), np.uint8)})
+            assert (await ws.receive()).type != aiohttp.WSMsgType.BINARY
+        await until(lambda: not server.viewers)
+        server.publish({"screen": np.zeros((5, 5, 3), np.uint8)})
+        async with page(server) as ws:
+            assert "screen" in (await receive(ws))[1]
+
+    with caplog.at_level(logging.WARNING):
+        asyncio.run(look())
+    assert "a page was dropped" in caplog.text
+
+
+def test_a_picture_is_encoded_once_for_all_pages(server, monkeypatch):
+    encoded = []
+    monkeypatch.setattr(pictures, "encode", lambda *args: encoded.append(args) or encode(*args))
+
+    async def look():
+        async with page(server) as first, page(server) as second:
+            for step in range(5):
+                server.publish({"screen": np.full((5, 5, 3), step, np.uint8)})
+                for ws in (first, second):
+                    while "screen" not in (await receive(ws))[1]:
+                        pass
+
+    asyncio.run(look())
+    assert len(encoded) == 5
+
+
 def test_the_last_values_arrive_before_the_end():
     server = Server("127.0.0.1", free_port(), {})
     server.publish({"score": 1})
@@ -315,7 +349,7 @@ def test_a_port_that_is_taken(server):
         bind("127.0.0.1", port)
     with pytest.raises(UsageError, match=r"--host 'no\.such\.host\.invalid' is no address here"):
         bind("no.such.host.invalid", 0)
-    first, second = bind("127.0.0.1", 0)[0], bind("127.0.0.1", 0)[0]
+    first, second = bind("127.0.0.1", 0), bind("127.0.0.1", 0)
     assert first.getsockname()[1] != second.getsockname()[1]
     first.close()
     second.close()

@@ -86,12 +86,13 @@ def show_page(run: Run) -> None:
         title(run), watch.host, watch.page, watch.open,
         statistics=run.statistics,
         epochs=run.config.run.epochs,
+        phases=[name for name in ("train", "test") if getattr(run.config.run, f"{name}_steps")],
         preset=run.config.common.preset,
         changed=changed_options(run.config),
         pixel_aspect=run.environment.pixel_aspect,
         read_rows=lambda: read_csv(csv_file) if csv_file.exists() else [],
     )  # fmt: skip
-    logger.info("the run is at %s", page.server.url)
+    print(f"the run is at {page.server.url}", flush=True)
     run.resources.callback(page.close)
     run.agent.callbacks.append(page)
 

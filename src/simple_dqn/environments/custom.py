@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simple_dqn.environment import Environment, NotRepeatableError, Step
+from simple_dqn.environments.pictures import as_picture
 from simple_dqn.errors import UsageError
 
 NEEDED = ("num_envs", "action_meanings", "observation_shape", "observation_dtype")
@@ -113,7 +114,7 @@ class CustomEnvironment(Environment):
     def screen(self) -> NDArray[np.uint8]:
         """See Environment."""
         with self._naming_environment("screen"):
-            return self.own.screen()
+            return as_picture(self.own.screen(), self.name)
 
     def sound(self) -> NDArray[np.uint8]:
         """See Environment."""

@@ -26,12 +26,12 @@ def open_display(
         UsageError: that display is not available here.
     """
     if kind == "auto":
-        if has_screen():
+        if has_screen() and not port:
             with contextlib.suppress(UsageError):
                 window = open_display("window", title)
                 _name_others("window")
                 return window
-        kind = "terminal" if _has_terminal() else "browser"
+        kind = "terminal" if _has_terminal() and not port else "browser"
         _name_others(kind)
     if kind == "window":
         if not has_screen():

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from simple_dqn.watch.scene import Scene
@@ -47,6 +47,11 @@ class Display(ABC):
         The game waits while nobody is.
         """
         return True
+
+    def offer(  # noqa: B027 (only a display with buttons needs it)
+        self, action_meanings: Sequence[str], turned: Mapping[str, str]
+    ) -> None:
+        """Offer the controls of a game, see ``joystick.keys_of``."""
 
     def say(self, last: str) -> None:  # noqa: B027 (not every display keeps its picture)
         """Show ``last`` where the picture stays after the game; not in a window or a terminal."""

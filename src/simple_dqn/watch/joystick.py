@@ -47,7 +47,7 @@ def keys_of(action_meanings: Sequence[str], turned: Mapping[str, str]) -> list[t
         keys.append((names, f"joystick; {meanings}" if meanings else "joystick"))
     if FIRE in known:
         keys.append(("space", "fire"))
-    numbers = [number for number in range(10) if _is_numbered(number, action_meanings)]
+    numbers = numbered_actions(action_meanings)
     if numbers and len(numbers) == 1 + numbers[-1] - numbers[0] > 1:
         keys.append((f"{numbers[0]}-{numbers[-1]}", "action"))
     elif numbers:
@@ -55,9 +55,9 @@ def keys_of(action_meanings: Sequence[str], turned: Mapping[str, str]) -> list[t
     return keys
 
 
-def _is_numbered(number: int, action_meanings: Sequence[str]) -> bool:
-    """Whether a digit chooses an action: whether the joystick has none of this name."""
-    return number < len(action_meanings) and parts(action_meanings[number]) is None
+def numbered_actions(action_meanings: Sequence[str]) -> list[int]:
+    """Return the digits that choose an action: where the joystick has none of this name."""
+    return [number for number, name in enumerate(action_meanings[:10]) if parts(name) is None]
 
 
 def parts(name: str) -> frozenset[str] | None:

@@ -80,6 +80,7 @@ class Player(Callback):
         games = agent.environment
         self._meanings = games.action_meanings
         self._turned = turned_arrows(game, self._meanings)
+        display.offer(self._meanings, self._turned)
         self._speed = SPEEDS.index(1)
         self._begun = self._paused = self._one_step = False
         self._shows_q = self._shows_state = self._shows_help = False

@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simple_dqn.watch.browser.server import Server, open_page
+from simple_dqn.watch.browser.opening import open_page
+from simple_dqn.watch.browser.server import Server
 from simple_dqn.watch.browser.viewer import Viewer
 from simple_dqn.watch.interface import Display
-from simple_dqn.watch.joystick import PARTS
+from simple_dqn.watch.joystick import PARTS, directions, numbered_actions
 from simple_dqn.watch.scene import BACKGROUND, Scene
 from simple_dqn.watch.sound import Speaker, stretch
 
@@ -48,6 +50,7 @@ class Browser(Display):
         self._held: set[str] = set()
         self._tapped: set[str] = set()
         self._sound: list[bytes] = []
+        self._invites = False
         self._last: dict[str, Any] = {}
         print(f"the game is at {self.server.url}", flush=True)
         if opens:
@@ -62,12 +65,30 @@ class Browser(Display):
     def joystick(self) -> AbstractSet[str]:
         """See Display."""
         with self._lock:
+            if self._player is None or not self._player.present:
+                self._held.clear()
             held, self._tapped = self._held | self._tapped, set()
         return held
 
     def attended(self, manual: bool) -> bool:
-        """See Display: whether a page is open and, if ``manual``, one has the keyboard."""
-        return self._player is not None if manual else bool(self.server.viewers)
+        """See Display: whether a page is seen and, if ``manual``, one that has the keyboard."""
+        player = self._player
+        if not manual:
+            return any(viewer.present for viewer in self.server.viewers)
+        if player is None and not self._invites:
+            self.server.publish({"invitation": "Press a key, or touch a button, to play."})
+        elif player is not None and self._invites:
+            self.server.publish({"invitation": ""})
+        self._invites = player is None
+        return player is not None and player.present
+
+    def offer(self, action_meanings: Sequence[str], turned: Mapping[str, str]) -> None:
+        """See Display."""
+        numbers = [
+            [number, action_meanings[number]] for number in numbered_actions(action_meanings)
+        ]  # fmt: skip
+        parts = sorted(directions(action_meanings) | turned.keys())
+        self.server.publish({"parts": parts, "numbers": numbers})
 
     def draw(self, scene: Scene) -> None:
         """See Display."""
@@ -141,6 +162,11 @@ class Browser(Display):
         return self._player is viewer
 
     def _join(self, viewer: Viewer) -> None:
+        with self._lock:  # the page that plays, back after its connection was lost
+            if self._player is not None and self._player.name == viewer.name != "":
+                self._player = viewer
+                self._held.clear()
+                self._tapped.clear()
         self._tell()
 
     def _leave(self, viewer: Viewer) -> None:

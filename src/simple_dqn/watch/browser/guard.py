@@ -32,7 +32,8 @@ class Guard:
         self._names = LOCAL | {host.lower()}
         if self._open:
             name = socket.gethostname().lower()
-            self._names |= {name, name.partition(".")[0], socket.getfqdn().lower()}
+            short = name.partition(".")[0]
+            self._names |= {name, short, f"{short}.local", socket.getfqdn().lower()}
 
     def refusal(self, host: str, token: str, origin: str | None = None) -> str:
         """Return why a request is not let in, or an empty text.

@@ -6,8 +6,9 @@ import contextlib
 import math
 import os
 import signal
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,11 @@ import numpy as np
 from simple_dqn.agent import Agent
 from simple_dqn.callback import Callback
 from simple_dqn.environment import Environment, Step
-from simple_dqn.errors import UsageError
+from simple_dqn.errors import Interrupted, UsageError
 from simple_dqn.options.option import short_text
 from simple_dqn.statistics import Row, Statistics
-from simple_dqn.watch.browser.server import Server, open_page
+from simple_dqn.watch.browser.opening import open_page
+from simple_dqn.watch.browser.server import Server
 from simple_dqn.watch.browser.viewer import Viewer
 
 PICTURES = 15  # a second, while somebody looks
@@ -34,6 +36,7 @@ class RunPage(Callback):
         title, host, port, opens: see ``Browser``.
         statistics: of the run.
         epochs: of the whole run.
+        phases: those of an epoch, "train" and "test", that have any steps.
         preset, changed: of the run, and the options in which it differs, {option: value}.
         pixel_aspect: width over height of the game's pixels.
         read_rows: returns the rows of the run so far, as texts.
@@ -51,12 +54,14 @@ class RunPage(Callback):
         *,
         statistics: Statistics,
         epochs: int,
+        phases: Sequence[str],
         preset: str,
         changed: Mapping[str, Any],
         pixel_aspect: float,
         read_rows: Callable[[], list[Row]],
     ) -> None:
-        self.statistics, self.epochs, self.read_rows = statistics, epochs, read_rows
+        self.statistics, self.read_rows = statistics, read_rows
+        self.epochs, self.phases = epochs, phases
         options = [[name, value_text(value)] for name, value in changed.items()]
         self.server = Server(
             host, port,
@@ -70,6 +75,7 @@ class RunPage(Callback):
         self._seconds: dict[str, float] = {}  # of an epoch's phase, lately
         self._picture_at = self._facts_at = 0.0  # when the next ones are due
         self._undrawn: set[Environment] = set()  # games without pictures
+        self._stopping = False
         if opens:
             open_page(self.server.url)
 
@@ -87,9 +93,16 @@ class RunPage(Callback):
             self._show(agent)
 
     def close(self) -> None:
-        """Show the last rows, and that the run has ended."""
+        """Show the last rows, and how the run has ended."""
+        self._stopping = True  # too late for the button
         self._publish_rows()
-        self.server.close({"ended": "The run has ended. Its files are kept."})
+        error = sys.exc_info()[1]
+        ended = "The run is complete."
+        if isinstance(error, Interrupted | KeyboardInterrupt):
+            ended = f"The run was stopped{error}."
+        elif error is not None:
+            ended = "The run has ended with an error, which is in its terminal or log."
+        self.server.close({"ended": ended})
 
     def _show(self, agent: Agent) -> None:
         if not self.server.viewers:
@@ -104,7 +117,8 @@ class RunPage(Callback):
                 document["screen"] = environment.screen()
             except (NotImplementedError, UsageError):
                 self._undrawn.add(environment)
-        spent = time.perf_counter() - now
+        # Compressing takes about as long as encoding.
+        spent = time.perf_counter() - now + 2 * self.server.encoder.seconds
         self._picture_at = now + max(1 / PICTURES, spent / SHARE)
         if now >= self._facts_at:
             self._facts_at = now + FACTS_EVERY
@@ -135,16 +149,16 @@ class RunPage(Callback):
     def _run_left(self, phase: str, left: float) -> float:
         """Return the seconds that the run still takes; nan if a phase has not been timed yet."""
         epochs = self.epochs - self.statistics.epoch
-        phases = {"train": epochs, "test": epochs + (phase in ("random", "train"))}
+        counts = {"train": epochs, "test": epochs + (phase in ("random", "train"))}
         if phase == "random":
-            phases = dict.fromkeys(phases, self.epochs)
+            counts = dict.fromkeys(counts, self.epochs)
         return left + sum(
-            count * self._seconds.get(name, math.nan) for name, count in phases.items() if count
+            counts[name] * self._seconds.get(name, math.nan) for name in self.phases if counts[name]
         )
 
     def _publish_rows(self) -> None:
         """Publish the rows of the CSV file, as numbers."""
-        with contextlib.suppress(UsageError, OSError):  # the run itself will say so
+        with contextlib.suppress(UsageError, OSError, ValueError):  # a file changed by others
             rows = self.read_rows()
             self._seconds |= {row["phase"]: float(row["epoch_time"]) for row in rows}
             self._rows = [
@@ -155,10 +169,14 @@ class RunPage(Callback):
         self.server.publish({"rows": self._rows})
 
     def _receive(self, viewer: Viewer, message: dict[str, Any]) -> None:
-        """Handle a message of a page: its button does what Ctrl-C does."""
+        """Handle a message of a page: its button does what Ctrl-C does, once."""
         if message != {"stop": True}:
             raise ValueError
-        os.kill(os.getpid(), signal.SIGINT)
+        if not self._stopping:
+            self._stopping = True
+            self.server.publish({"stopping": True})
+            ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN  # as of a job with &
+            os.kill(os.getpid(), signal.SIGTERM if ignored else signal.SIGINT)
 
 
 def number(text: str) -> float | None:

@@ -11,7 +11,6 @@ import secrets
 import socket
 import threading
 import time
-import webbrowser
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,13 +20,14 @@ from aiohttp.http import HttpProcessingError
 
 from simple_dqn.errors import UsageError
 from simple_dqn.watch.browser.guard import Allowance, Guard
+from simple_dqn.watch.browser.pictures import Encoder
 from simple_dqn.watch.browser.viewer import Document, Viewer
-from simple_dqn.watch.interface import has_screen
 
 FIRST_PORT, PORTS = 8421, 20
 MOST_VIEWERS, MOST_CONNECTIONS = 32, 128
 PATIENCE = 20.0  # seconds for a request, for reading a message, for answering a ping
 LONGEST_MESSAGE = 256  # bytes, from a page
+LONGEST_NAME = 32
 UNREAD = 12  # messages that a page may be behind: 0.2 s of 60 pictures a second
 GOODBYE = 1.0  # seconds for the last message
 POLICY = (
@@ -56,9 +56,12 @@ class Server:
     Attributes:
         url: address of the page, with the token.
         viewers: the pages that are connected.
+        encoder: of its pictures.
         on_message: called in the server's thread with a viewer and its message, a dict. It raises
             ValueError if there is no such message: then the page is dropped.
-        on_join, on_leave: called in the server's thread with a viewer that has come or gone.
+        on_join: called in the server's thread with a viewer that has come, before the connection
+            that it replaces, if any, is ended.
+        on_leave: called in the server's thread with a viewer that has gone.
 
     Raises:
         UsageError: the address or the port cannot be had.
@@ -69,12 +72,13 @@ class Server:
         self.on_message: Callable[[Viewer, dict[str, Any]], None] = lambda viewer, message: None
         self.on_join: Callable[[Viewer], None] = lambda viewer: None
         self.on_leave: Callable[[Viewer], None] = lambda viewer: None
+        self.encoder = Encoder()
         self._document = dict(document)
         self._guard = Guard(host)
         self._admitted: set[Any] = set()  # protocols of WebSockets
         self._ending = False
-        self._sockets = bind(host, port)
-        self.url = self._address(host, self._sockets[0].getsockname()[1])
+        self._socket = bind(host, port)
+        self.url = self._address(host, self._socket.getsockname()[1])
         folder = Path(__file__).parent / "page"
         charts = (folder / "uPlot.iife.min.js").read_text()
         look = (folder / "uPlot.min.css").read_text()
@@ -100,7 +104,7 @@ class Server:
     @property
     def watched(self) -> bool:
         """Whether somebody looks, and keeps up."""
-        return any(viewer.looking and viewer.unread < UNREAD for viewer in self.viewers)
+        return any(viewer.present and viewer.unread < UNREAD for viewer in self.viewers)
 
     def close(self, last: Document | None = None) -> None:
         """Show pages the ``last`` values and end."""
@@ -134,9 +138,7 @@ class Server:
         await self._runner.setup()
         assert self._runner.server is not None
         self._http = self._runner.server
-        self._servers = [
-            await self._loop.create_server(self._accept, sock=sock) for sock in self._sockets
-        ]
+        self._server = await self._loop.create_server(self._accept, sock=self._socket)
         self._sweeper = self._loop.create_task(self._sweep())  # kept: loops do not
 
     def _accept(self) -> asyncio.Protocol:
@@ -181,11 +183,15 @@ class Server:
         if not ws.can_prepare(request):
             return web.Response(status=400, text="a WebSocket is expected here\n", headers=HEADERS)
         await ws.prepare(request)
-        viewer = Viewer(ws)
+        name = request.query.get("page", "")[:LONGEST_NAME]
+        viewer = Viewer(ws, request.protocol, name, self.encoder)
+        lost = [other for other in self.viewers if other.name == name != ""]
         self._admitted.add(request.protocol)
         self.viewers += (viewer,)
         self.on_join(viewer)
-        viewer.sender = self._loop.create_task(self._send(viewer, request))
+        for other in lost:  # of the same page, which has noticed first that it was cut off
+            hang_up(other.protocol)
+        viewer.sender = self._loop.create_task(self._send(viewer))
         try:
             await self._receive(viewer)
         finally:
@@ -209,8 +215,7 @@ class Server:
         """Handle a message. Raises ValueError if there is no such message."""
         match message:
             case {"read": True}:
-                viewer.unread, viewer.read_at = max(viewer.unread - 1, 0), time.monotonic()
-                viewer.woken.set()
+                viewer.read()
             case {"looking": bool(looking)}:
                 viewer.looking = looking
                 viewer.woken.set()
@@ -221,16 +226,15 @@ class Server:
             case _:
                 raise ValueError
 
-    async def _send(self, viewer: Viewer, request: web.Request) -> None:
+    async def _send(self, viewer: Viewer) -> None:
         """Send a page what is published, as fast as it reads; drop it if it does not."""
-        with contextlib.suppress(asyncio.TimeoutError, ConnectionError):
+        try:
             while True:
                 viewer.woken.clear()  # before anything is read: what changes later wakes again
                 ending = self._ending
                 behind = viewer.unread >= UNREAD and not ending
                 if not behind and (message := viewer.message(self._document)):
-                    viewer.unread += 1
-                    await asyncio.wait_for(viewer.socket.send_bytes(message), PATIENCE)
+                    await asyncio.wait_for(viewer.send(message), PATIENCE)
                 if ending:
                     await viewer.socket.close()
                     return
@@ -238,7 +242,11 @@ class Server:
                     break
                 with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(viewer.woken.wait(), PATIENCE if behind else None)
-        hang_up(request.protocol)
+        except (asyncio.TimeoutError, ConnectionError):
+            pass
+        except Exception as error:
+            logger.warning("a page was dropped: %s: %s", type(error).__name__, error)
+        hang_up(viewer.protocol)
 
     def _wake(self) -> None:
         for viewer in self.viewers:
@@ -252,13 +260,12 @@ class Server:
         senders = [viewer.sender for viewer in self.viewers]
         if senders:
             await asyncio.wait(senders, timeout=GOODBYE)
-        for server in self._servers:
-            server.close()
+        self._server.close()
         await self._runner.cleanup()
 
     def _address(self, host: str, port: int) -> str:
         if host in ("0.0.0.0", "::"):
-            host = socket.gethostname()
+            host = own_address()
         name = f"[{host}]" if ":" in host else host
         return f"http://{name}:{port}/?token={self._guard.token}"
 
@@ -269,18 +276,17 @@ def hang_up(protocol: Any) -> None:
         protocol.transport.abort()
 
 
-def bind(host: str, port: int) -> list[socket.socket]:
-    """Return sockets bound to a port, of every address that ``host`` means.
+def bind(host: str, port: int) -> socket.socket:
+    """Return a socket bound to the first address that ``host`` means, and a port; 0: see Server.
 
     Raises:
         UsageError: the host has no address here, or the port is taken.
     """
     for candidate in (port,) if port else range(FIRST_PORT, FIRST_PORT + PORTS):
         try:
-            found = socket.getaddrinfo(
-                host, candidate, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )[:1]  # fmt: skip
-            return [_listen(*address) for address in found]
+            family = socket.AF_INET if host == "localhost" else 0
+            found = socket.getaddrinfo(host, candidate, family, type=socket.SOCK_STREAM)
+            return _listen(*found[0])
         except socket.gaierror as error:
             raise UsageError(f"--host '{host}' is no address here: {error.strerror}") from None
         except OSError as error:
@@ -303,7 +309,9 @@ def _listen(family: int, kind: int, proto: int, _: str, address: Any) -> socket.
     return sock
 
 
-def open_page(url: str) -> None:
-    """Open a page where there is a desktop, and the user sits at it."""
-    if has_screen() and not os.environ.get("SSH_CONNECTION"):
-        threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
+def own_address() -> str:
+    """Return the address of this machine in its network, or its name."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.connect(("192.0.2.1", 9))  # for documentation only; nothing is sent
+        return str(sock.getsockname()[0])
+    return socket.gethostname()

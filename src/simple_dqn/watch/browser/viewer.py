@@ -7,35 +7,49 @@ import json
 import struct
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from aiohttp import web
-
-from simple_dqn.watch.browser.pictures import encode
+from numpy.typing import NDArray
 
 LONGEST_SOUND = 8  # pictures' sounds that wait for a page
+SILENCE = 1.5  # seconds without a confirmation after which a page counts as gone
 LENGTH = struct.Struct("<I")
 
 Document = Mapping[str, Any]
+Picture = NDArray[np.uint8]
 
 
 class Viewer:
     """A page that is connected. What it is sent is the difference to what it shows.
+
+    Args:
+        socket, protocol: of its connection.
+        name: the same for all connections of a page, also after one was lost.
+        encode: see ``pictures.encode``.
 
     Attributes:
         looking: whether the page is visible.
         listening: whether it plays sound.
         own: what is published to this page only.
         sound: samples that wait for it.
-        unread: messages sent that it has not confirmed; the last time was ``read_at``.
+        unread: messages sent that it has not confirmed.
+        read_at: when it last confirmed one, or had none to confirm.
         woken: set when there may be something to send.
         sender: the task that sends.
     """
 
-    def __init__(self, socket: web.WebSocketResponse) -> None:
-        self.socket = socket
+    def __init__(
+        self,
+        socket: web.WebSocketResponse,
+        protocol: Any,
+        name: str,
+        encode: Callable[[Picture, Picture | None], bytes],
+    ) -> None:
+        self.socket, self.protocol = socket, protocol
+        self.name, self.encode = name, encode
         self.looking, self.listening = True, False
         self.own: dict[str, Any] = {}
         self.sound: deque[bytes] = deque(maxlen=LONGEST_SOUND)
@@ -43,6 +57,24 @@ class Viewer:
         self.woken = asyncio.Event()
         self.sender: asyncio.Task[None]
         self._shows: dict[str, Any] = {}
+
+    @property
+    def present(self) -> bool:
+        """Whether somebody looks at it: it is visible and, as far as is known, still there."""
+        silent = self.unread > 0 and time.monotonic() - self.read_at > SILENCE
+        return self.looking and not silent
+
+    async def send(self, message: bytes) -> None:
+        """Send a message, which the page is going to confirm."""
+        if not self.unread:
+            self.read_at = time.monotonic()
+        self.unread += 1
+        await self.socket.send_bytes(message)
+
+    def read(self) -> None:
+        """Count a confirmation."""
+        self.unread, self.read_at = max(self.unread - 1, 0), time.monotonic()
+        self.woken.set()
 
     def message(self, document: Document) -> bytes:
         """Return what the page does not show yet; empty if there is nothing.
@@ -56,7 +88,7 @@ class Viewer:
             shown = self._shows.get(name)
             if isinstance(value, np.ndarray):
                 if value is not shown:
-                    parts.append(encode(value, shown))
+                    parts.append(self.encode(value, shown))
                     lengths[name] = len(parts[-1])
             elif name not in self._shows or value != shown:
                 values[name] = value
