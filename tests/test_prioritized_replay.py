@@ -101,6 +101,37 @@ def test_weights_by_hand():
             assert weight == pytest.approx((1 / index) ** beta, rel=1e-4)
 
 
+def test_another_exponent_by_hand():
+    """p = 1, 2, 3, 4 with α 1, then ½, then 0; what was never a transition stays 0."""
+    memory = make_four(1)
+    memory.set_exponent(0.995)  # too small a step
+    assert memory.exponent == 1
+    memory.set_exponent(0.5)
+    expected = [0, 1, 2**0.5, 3**0.5, 2, 0]
+    assert memory.tree.get(np.arange(6)) == pytest.approx(expected, rel=1e-5)
+    assert memory.tree.total == pytest.approx(sum(expected), rel=1e-5)
+    memory.update_priorities(np.array([1]), torch.tensor([9.0]))
+    assert memory.tree.get(np.array([1])) == pytest.approx([3])
+    memory.set_exponent(0.005)
+    assert memory.tree.get(np.array([4])) == pytest.approx([4**0.005], rel=1e-5)
+    memory.set_exponent(0)  # as small a step, but the last
+    assert memory.tree.get(np.arange(6)).tolist() == [0, 1, 1, 1, 1, 0]
+    assert memory.sample(8).weights == pytest.approx(1)
+    memory.set_exponent(1)
+    assert memory.tree.get(np.arange(6)).tolist() == [0, 1, 1, 1, 1, 0]
+
+
+def test_the_exponent_is_part_of_the_state():
+    memory, other = make_four(1), make_four(1)
+    memory.set_exponent(0.3)
+    state = memory.state_dict()
+    other.load_state_dict(state)
+    assert other.exponent == 0.3
+    np.testing.assert_array_equal(other.tree.nodes, memory.tree.nodes)
+    with pytest.raises(ValueError, match="exponent"):
+        other.load_state_dict(state | {"exponent": 3.0})
+
+
 def test_new_transition_has_the_largest_priority_so_far():
     memory = make_four()
     memory.add(np.array([0]), np.array([0.0]), np.array([20]), np.array([False]))
@@ -130,7 +161,7 @@ class Slow:
         self.largest = 1.0
 
     def write(self, lane, **slot):
-        slot["p"] = 0.0 if slot["start"] else self.largest**self.alpha
+        slot["p"] = 0.0 if slot["start"] else self.largest
         position = len(self.history[lane]) % self.slots
         self.rings[lane][position] = slot
         self.history[lane].append(slot)
@@ -146,7 +177,8 @@ class Slow:
 
     def sample(self, batch_size, beta):
         flat = [(lane, slot) for lane, ring in enumerate(self.rings) for slot in ring]
-        sums = np.cumsum([slot["p"] if slot else 0.0 for _, slot in flat])
+        powers = [slot["p"] ** self.alpha if slot and slot["p"] else 0.0 for _, slot in flat]
+        sums = np.cumsum(powers)
         count = sum(not s["start"] for lane in range(len(self.rings)) for s in self.stored(lane))
         drawn = (np.arange(batch_size) + self.rng.random(batch_size)) / batch_size
         chosen = [None] * batch_size
@@ -159,7 +191,7 @@ class Slow:
             if None not in chosen:
                 break
             drawn = self.rng.random(batch_size)
-        shares = [flat[place][1]["p"] / sums[-1] for place in chosen]
+        shares = [powers[place] / sums[-1] for place in chosen]
         weights = np.array([(count * share) ** -beta for share in shares])
         return chosen, weights / weights.max(), [self.returns(*flat[place]) for place in chosen]
 
@@ -177,12 +209,14 @@ class Slow:
     def update(self, places, errors):
         flat = [slot for ring in self.rings for slot in ring]
         for place, error in zip(places, errors, strict=True):
-            flat[place]["p"] = (abs(error) + LEAST_PRIORITY) ** self.alpha
+            flat[place]["p"] = abs(error) + LEAST_PRIORITY
             self.largest = max(self.largest, abs(error) + LEAST_PRIORITY)
 
 
-@pytest.mark.parametrize(("n_step", "exponent"), [(1, 0.6), (3, 0.6), (5, 0.2)])
-def test_a_short_training_agrees_with_a_slow_independent_memory(n_step, exponent):
+@pytest.mark.parametrize(
+    ("n_step", "exponent", "falls"), [(1, 0.6, False), (3, 0.6, True), (5, 0.2, False)]
+)
+def test_a_short_training_agrees_with_a_slow_independent_memory(n_step, exponent, falls):
     """Indices, weights, returns and post-states of each batch, while the ring wraps many times."""
     lanes, slots, gamma = 3, 40, 0.9
     memory = make(slots * lanes, lanes, 2, exponent, seed=7, discount_rate=gamma, n_step=n_step)
@@ -213,6 +247,9 @@ def test_a_short_training_agrees_with_a_slow_independent_memory(n_step, exponent
         if step > 5 and step % 2:
             beta = 0.4 + 0.6 * step / 600
             memory.set_importance_exponent(beta)
+            if falls:
+                memory.set_exponent(exponent * (1 - step / 600))
+                slow.alpha = memory.exponent
             batch = memory.sample(16)
             places, weights, returns = slow.sample(16, beta)
             assert batch.indices.tolist() == places

@@ -40,10 +40,12 @@ def test_run_schedules_exploration_learning_rate_and_importance(breakout):
             "exploration_decay_steps": 60, "learning_rate": 0.01, "learning_rate_end": 0.0001,
             "learning_rate_decay_steps": 80, "learning_rate_schedule": "exponential",
             "prioritized": True, "importance_exponent_start": 0.5,
+            "priority_exponent_end": 0.2, "priority_decay_steps": 80,
         }
     )  # fmt: skip
     with build(config, "breakout", breakout) as run:
         run.agent.train(40)
+        assert run.agent.memory.exponent == pytest.approx(0.4, abs=0.0101)  # from .6 on
         assert run.agent.exploration_rate == pytest.approx(0.9 - 0.6 * 39 / 60)  # of the last step
         assert run.agent.exploration_rate_train == pytest.approx(0.5)
         assert run.network.optimizer.param_groups[0]["lr"] == pytest.approx(0.001)
@@ -116,6 +118,7 @@ def test_invalid_schedules_are_refused():
     for given, message in (
         ({"learning_rate_end": 0.1}, "no effect with --learning_rate_schedule constant"),
         ({"priority_exponent": 0.5}, "--priority_exponent has no effect with --prioritized"),
+        ({"priority_exponent_end": 0.0}, "--priority_exponent_end has no effect"),
         ({"exploration_schedule": "exponential", "exploration_rate_end": 0.0}, "above 0"),
         ({"learning_rate_schedule": "exponential"}, "above 0"),
         ({"learning_rate_schedule": "linear", "optimizer": "adadelta"}, "no learning rate"),

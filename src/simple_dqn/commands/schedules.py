@@ -10,7 +10,7 @@ from simple_dqn.replay.prioritized import PrioritizedReplayMemory
 
 
 def make_schedules(config: Config, agent: Agent) -> list[Callback]:
-    """Return the schedules of ε, the learning rate, β of the replay, and the noise."""
+    """Return the schedules of ε, the learning rate, α and β of the replay, and the noise."""
 
     def set_exploration_rate(rate: float) -> None:
         agent.exploration_rate_train = rate
@@ -32,11 +32,17 @@ def make_schedules(config: Config, agent: Agent) -> list[Callback]:
             )
         )  # fmt: skip
     if isinstance(agent.memory, PrioritizedReplayMemory):
-        set_beta, start = (
-            agent.memory.set_importance_exponent,
-            config.replay.importance_exponent_start,
-        )
-        schedules.append(Schedule(set_beta, start, 1.0, whole_run, "linear"))
+        replay, memory = config.replay, agent.memory
+        start, end = replay.priority_exponent, replay.priority_exponent_end
+        schedules.append(
+            Schedule(
+                memory.set_importance_exponent, replay.importance_exponent_start, 1.0, whole_run,
+                "linear",
+            )
+        )  # fmt: skip
+        if end is not None:
+            steps = replay.priority_decay_steps or whole_run
+            schedules.append(Schedule(memory.set_exponent, start, end, steps, "linear"))
     if learning.noisy:
         schedules.append(NoisyExploration(agent.network.network.draw_noise))
     return schedules

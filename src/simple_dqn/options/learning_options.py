@@ -34,6 +34,12 @@ class ReplayOptions:
         "with importance-sampling weights (Schaul et al. 2016)", commands=TRAIN)
     priority_exponent: float = option(
         0.6, "α; 0 samples uniformly", low=0, high=2, commands=TRAIN, only=PRIORITIZED)
+    priority_exponent_end: float | None = option(
+        None, "α after priority_decay_steps, reached linearly (default: constant)", low=0, high=2,
+        commands=TRAIN, only=PRIORITIZED)
+    priority_decay_steps: int = option(
+        0, "training steps until priority_exponent_end (0: the whole run)", unit="steps", low=0,
+        commands=TRAIN, only=PRIORITIZED)
     importance_exponent_start: float = option(
         0.4, "initial β; it rises to 1 over the whole run", low=0, high=1, commands=TRAIN,
         only=PRIORITIZED)

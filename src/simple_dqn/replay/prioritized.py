@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from simple_dqn.replay_memory import MOST_ROUNDS, Batch, ReplayMemory
 
+EXPONENT_STEP = 0.01
 LEAST_PRIORITY = 1e-6  # added to |δ|, so that every transition can be replayed
 
 
@@ -78,7 +79,7 @@ class PrioritizedReplayMemory(ReplayMemory):
     wᵢ = (N·P(i))^−β, divided by the largest of the batch so that they only scale updates down.
 
     Args:
-        exponent: α; 0 is uniform.
+        exponent: α; 0 is uniform. A schedule may change it.
         args, kwargs: see ReplayMemory.
 
     Attributes:
@@ -106,7 +107,10 @@ class PrioritizedReplayMemory(ReplayMemory):
     def state_dict(self) -> dict[str, Any]:
         """See ReplayMemory."""
         return dict(
-            super().state_dict(), priorities=self.tree.get(self._every()), largest=self.largest
+            super().state_dict(),
+            priorities=self.tree.get(self._every()),
+            largest=self.largest,
+            exponent=float(self.exponent),
         )
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -114,12 +118,26 @@ class PrioritizedReplayMemory(ReplayMemory):
         super().load_state_dict(state)
         if (state["priorities"] < 0).any():
             raise ValueError("priorities below 0")
+        if not 0 <= state["exponent"] <= 2:
+            raise ValueError("an exponent out of range")
         self.tree.set_all(state["priorities"])
-        self.largest = state["largest"]
+        self.largest, self.exponent = state["largest"], state["exponent"]
 
     def _every(self) -> NDArray[np.int64]:
         """Return the index of every slot."""
         return np.arange(self.num_envs * self.slots)
+
+    def set_exponent(self, exponent: float) -> None:
+        """Set α; called by a schedule. It takes some ms, so it is done in steps of EXPONENT_STEP.
+
+        Of what is stored, pᵅ, the new power is (pᵅ)^(new α / α). After α = 0 every p counts as 1.
+        """
+        ends = exponent == 0 != self.exponent
+        if ends or abs(exponent - self.exponent) >= EXPONENT_STEP:
+            stored = self.tree.get(self._every())
+            power = exponent / self.exponent if self.exponent else 1.0
+            self.tree.set_all(np.where(stored > 0, stored**power, 0.0))  # 0 is no transition
+            self.exponent = exponent
 
     def set_importance_exponent(self, importance_exponent: float) -> None:
         """Set β; called by a schedule."""

@@ -125,7 +125,9 @@ def load_run_state(
     assert memory is not None
     try:
         checkpoint.load_slots(memory, len(agent.environment.action_meanings))
-        memory.load_state_dict(conform(state["memory"], memory.state_dict(), "memory"))
+        remembered = memory.state_dict()
+        older = {name: remembered[name] for name in ("exponent",) if name in remembered}
+        memory.load_state_dict(conform(older | state["memory"], remembered, "memory"))
         own = network.state_dict()
         learnt = conform(state["network"], own | {"training_state": None}, "network")
         learnt["training_state"] = fitting_training_state(
