@@ -34,6 +34,7 @@ import numpy as np
 
 STEPS = {"random": 10_000, "train": 2_000, "test": 64_000}
 WARM_UP = 400  # steps before the clock starts
+LEAST_ROUNDS = {"warm_up": 20, "measured": 200}  # with many lanes: a round is a step in each
 PARTS = ("emulator", "prediction", "sampling", "update", "other")
 
 
@@ -59,7 +60,8 @@ def measure(phase: str, game: str, options: list[str]) -> dict[str, Any]:
         agent = run.agent
         agent.play_random(1_000)  # for training to sample from
         phases = {"random": agent.play_random, "train": agent.train, "test": agent.test}
-        phases[phase](WARM_UP)
+        lanes = config.environment.num_envs
+        phases[phase](max(WARM_UP, LEAST_ROUNDS["warm_up"] * lanes))
 
         spent = dict.fromkeys(PARTS, 0.0)
         for owner, method, part in (
@@ -74,7 +76,7 @@ def measure(phase: str, game: str, options: list[str]) -> dict[str, Any]:
         ):
             setattr(owner, method, timed(getattr(owner, method), part, spent))
         start = time.perf_counter()
-        phases[phase](STEPS[phase])
+        phases[phase](max(STEPS[phase], LEAST_ROUNDS["measured"] * lanes))
         if run.network.device.type == "cuda":
             torch.cuda.synchronize()
         seconds = time.perf_counter() - start

@@ -107,11 +107,12 @@ def test_a_page_that_falls_silent_plays_no_more(browser, monkeypatch):
 
 def test_a_page_is_invited_to_play(browser):
     async def look():
-        browser.offer(["NOOP", "FIRE", "jump"], {"UP": "FIRE"})
+        browser.offer(["NOOP", "FIRE", "jump"], {"UP": "FIRE"}, ["m", "Esc"])
         async with page(browser.server) as ws:
             values, _, _ = await receive(ws)
             assert values["parts"] == ["FIRE", "UP"]
             assert values["numbers"] == [[2, "jump"]]
+            assert values["keys"] == ["m", "escape"]
             assert not browser.attended(manual=True)
             assert "to play" in (await receive(ws))[0]["invitation"]
             await ws.send_json({"down": "FIRE"})

@@ -349,6 +349,8 @@ def test_a_port_that_is_taken(server):
         bind("127.0.0.1", port)
     with pytest.raises(UsageError, match=r"--host 'no\.such\.host\.invalid' is no address here"):
         bind("no.such.host.invalid", 0)
+    with pytest.raises(UsageError, match="is not an address of this machine"):
+        bind("192.0.2.1", 0)
     first, second = bind("127.0.0.1", 0), bind("127.0.0.1", 0)
     assert first.getsockname()[1] != second.getsockname()[1]
     first.close()

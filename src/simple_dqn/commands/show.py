@@ -81,9 +81,9 @@ def show_page(run: Run) -> None:
         return
     from simple_dqn.watch.browser.run_page import RunPage
 
-    csv_file = Path(run.config.run.csv_file)
+    csv_file, name = Path(run.config.run.csv_file), Path(run.config.run.save_weights_prefix).name
     page = RunPage(
-        title(run), watch.host, watch.page, watch.open,
+        f"{name} - Simple DQN", watch.host, watch.page, watch.open,
         statistics=run.statistics,
         epochs=run.config.run.epochs,
         phases=[name for name in ("train", "test") if getattr(run.config.run, f"{name}_steps")],

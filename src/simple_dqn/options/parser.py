@@ -116,7 +116,9 @@ def parse(command: str, arguments: Sequence[str]) -> tuple[dict[str, Any], dict[
         SystemExit: after ``--help``.
     """
     parser = make_parser(command)
-    given = vars(parser.parse_intermixed_args(_joined([_underscored(a) for a in arguments])))
+    given = vars(
+        parser.parse_intermixed_args(_joined(command, [_underscored(a) for a in arguments]))
+    )
     names = [name for name, _ in COMMANDS[command][0]]
     positionals = {name: given.pop(name) or "" for name in names}
     if command == "train" and not positionals["game"] and FROM not in given:
@@ -214,13 +216,14 @@ def _underscored(argument: str) -> str:
     return "--" + name[2:].replace("-", "_") + equals + value
 
 
-def _joined(arguments: list[str]) -> list[str]:
+def _joined(command: str, arguments: list[str]) -> list[str]:
     """Join options with values that argparse would misread.
 
     Some values may be omitted, as in ``--batch_norm`` for ``--batch_norm true``, even before a
     positional argument; and a negative number such as ``-1e3`` is not an option.
     """
-    alone = {f"--{field.name}": field.metadata["alone"] for _, field, _ in options()}
+    taken = [field for _, field, _ in options() if command in field.metadata["commands"]]
+    alone = {f"--{field.name}": field.metadata["alone"] for field in taken}
     joined: list[str] = []
     rest = iter([*arguments, ""])
     argument = next(rest)

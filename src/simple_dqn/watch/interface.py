@@ -49,9 +49,9 @@ class Display(ABC):
         return True
 
     def offer(  # noqa: B027 (only a display with buttons needs it)
-        self, action_meanings: Sequence[str], turned: Mapping[str, str]
+        self, action_meanings: Sequence[str], turned: Mapping[str, str], keys: Sequence[str]
     ) -> None:
-        """Offer the controls of a game, see ``joystick.keys_of``."""
+        """Offer the controls of a game, see ``joystick.keys_of``, and the other ``keys``."""
 
     def say(self, last: str) -> None:  # noqa: B027 (not every display keeps its picture)
         """Show ``last`` where the picture stays after the game; not in a window or a terminal."""

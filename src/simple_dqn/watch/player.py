@@ -80,8 +80,8 @@ class Player(Callback):
         games = agent.environment
         self._meanings = games.action_meanings
         self._turned = turned_arrows(game, self._meanings)
-        display.offer(self._meanings, self._turned)
         self._speed = SPEEDS.index(1)
+        display.offer(self._meanings, self._turned, [key for key, _ in self._keys(playing=True)])
         self._begun = self._paused = self._one_step = False
         self._shows_q = self._shows_state = self._shows_help = False
         self._note = "h: keys"  # at the end of the status line, until the next key
@@ -305,8 +305,12 @@ class Player(Callback):
         """Return the keys that have an effect in this game, and what they do."""
         playing = self.agent.phase == "play"
         own = keys_of(self._meanings, self._turned) if playing else []
+        return (*own, *self._keys(playing))
+
+    def _keys(self, playing: bool) -> list[tuple[str, str]]:
+        """Return the keys besides those of the game that have an effect."""
         sound = self.speaker is not None
-        return (*own, *effective_keys(playing, self.has_network, self._sees_pictures(), sound))
+        return effective_keys(playing, self.has_network, self._sees_pictures(), sound)
 
     def _sees_pictures(self) -> bool:
         """Whether what the network sees can be shown."""

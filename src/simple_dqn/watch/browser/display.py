@@ -82,13 +82,16 @@ class Browser(Display):
         self._invites = player is None
         return player is not None and player.present
 
-    def offer(self, action_meanings: Sequence[str], turned: Mapping[str, str]) -> None:
+    def offer(
+        self, action_meanings: Sequence[str], turned: Mapping[str, str], keys: Sequence[str]
+    ) -> None:
         """See Display."""
         numbers = [
             [number, action_meanings[number]] for number in numbered_actions(action_meanings)
         ]  # fmt: skip
         parts = sorted(directions(action_meanings) | turned.keys())
-        self.server.publish({"parts": parts, "numbers": numbers})
+        lower = [key.lower().replace("esc", "escape") for key in keys]
+        self.server.publish({"parts": parts, "numbers": numbers, "keys": lower})
 
     def draw(self, scene: Scene) -> None:
         """See Display."""

@@ -76,6 +76,7 @@ class RunPage(Callback):
         self._picture_at = self._facts_at = 0.0  # when the next ones are due
         self._undrawn: set[Environment] = set()  # games without pictures
         self._stopping = False
+        self._latest: list[tuple[str, str]] = []  # facts
         if opens:
             open_page(self.server.url)
 
@@ -92,6 +93,11 @@ class RunPage(Callback):
         if agent.phase.offline:
             self._show(agent)
 
+    def on_phase_end(self, agent: Agent) -> None:
+        """Show the whole phase."""
+        if self.server.viewers:
+            self.server.publish(self._facts(agent))
+
     def close(self) -> None:
         """Show the last rows, and how the run has ended."""
         self._stopping = True  # too late for the button
@@ -102,7 +108,8 @@ class RunPage(Callback):
             ended = f"The run was stopped{error}."
         elif error is not None:
             ended = "The run has ended with an error, which is in its terminal or log."
-        self.server.close({"ended": ended})
+        facts = [fact for fact in self._latest if not fact[0].startswith("left")]
+        self.server.close({"ended": ended, "facts": facts})
 
     def _show(self, agent: Agent) -> None:
         if not self.server.viewers:
@@ -130,11 +137,12 @@ class RunPage(Callback):
         stats = self.statistics
         done, total, rate, left = stats.pace(agent)
         scores, counted = stats.game_rewards, "steps" if agent.phase.steps else "games"
+        ended = f"{len(scores)} game{'' if len(scores) == 1 else 's'}"
         facts = [
             ("phase", f"{agent.phase}, epoch {stats.epoch} of {self.epochs}"),
             ("progress", f"{done:,} of {total:,} {counted}"),
             ("speed", f"{rate:,.0f} steps/s"),
-            ("score", f"{np.mean(scores):.2f} in {len(scores)} games" if scores else "no game yet"),
+            ("score", f"{np.mean(scores):.2f} in {ended}" if scores else "no game yet"),
             ("ε", "offline" if agent.phase.offline else f"{agent.exploration_rate:.3f}"),
             ("left of the phase", duration(left)),
             ("left of the run", duration(self._run_left(agent.phase.name, left))),
@@ -144,6 +152,7 @@ class RunPage(Callback):
         dead = [row for row in self._rows if row["dead_units"] is not None]
         if dead:
             facts.append(("dead units", f"{dead[-1]['dead_units']:.1%} of the hidden ones"))
+        self._latest = facts
         return {"facts": facts, "progress": done / max(total, 1)}
 
     def _run_left(self, phase: str, left: float) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -290,6 +291,8 @@ def bind(host: str, port: int) -> socket.socket:
         except socket.gaierror as error:
             raise UsageError(f"--host '{host}' is no address here: {error.strerror}") from None
         except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise UsageError(f"--host '{host}' is not an address of this machine") from None
             problem = error.strerror or str(error)
     wanted = f"port {port}" if port else f"ports {FIRST_PORT} to {FIRST_PORT + PORTS - 1}"
     raise UsageError(f"the page cannot have {wanted} of {host} ({problem}): give another one")
