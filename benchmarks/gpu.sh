@@ -4,9 +4,9 @@
 # Wheels that lie in benchmarks/wheels/ are installed into a temporary folder; whatever else is
 # needed must be there. For Python 3.12 on Linux, on a machine with a network:
 #
-#   pip download --no-deps --only-binary=:all: --python-version 3.12 --platform manylinux_2_28_x86_64 \
-#       --platform manylinux2014_x86_64 -d benchmarks/wheels ale-py gymnasium farama-notifications \
-#       cloudpickle stable-baselines3
+#   pip download --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \
+#       --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 -d benchmarks/wheels \
+#       ale-py gymnasium farama-notifications stable-baselines3
 set -euo pipefail
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 root=$(dirname -- "$here")

@@ -365,18 +365,18 @@ def test_graph_updates_match_eager_updates(optimizer, double_q):
         make("cuda", optimizer=optimizer, double_q=double_q, captured=captured)
         for captured in (False, True)
     )
-    for step in range(20):
-        batch = make_batch(step)
-        errors = eager.train(batch).clone()
-        torch.testing.assert_close(graphed.train(batch), errors, rtol=1e-4, atol=1e-5)
+    for step in range(125):  # of 8 updates
+        batch = make_batch(step, size=8 * 32)
+        errors = eager.train(batch, 8).clone()
+        torch.testing.assert_close(graphed.train(batch, 8), errors, rtol=1e-3, atol=1e-4)
         for network in (eager, graphed):
-            network.set_learning_rate(1e-4 * (step + 1))
+            network.set_learning_rate(1e-6 * (step + 1))
             if step % 7 == 0:
                 network.update_target_network()
-    assert graphed.weight_updates == eager.weight_updates == 20
+    assert graphed.weight_updates == eager.weight_updates == 1000
     assert graphed.mean_cost() == pytest.approx(eager.mean_cost(), rel=1e-4)
     for name, weights in eager.weights().items():
-        torch.testing.assert_close(graphed.weights()[name], weights, rtol=1e-3, atol=1e-5)
+        assert (graphed.weights()[name] - weights).norm() <= 1e-4 * weights.norm(), name
 
 
 @pytest.mark.gpu
