@@ -159,7 +159,7 @@ async def play(seconds: int) -> dict[str, Any]:
                     "presses": PRESSES, "seen": [len(chosen), len(moved)],
                     "key_to_picture_ms": summary(chosen), "key_to_paddle_ms": summary(moved),
                 }  # fmt: skip
-            snapshot = str(Path("snapshots/breakout_quick_4.safetensors").resolve())
+            snapshot = str(Path("snapshots/breakout_fast_40.safetensors").resolve())
             async with Chromium() as page, served(["play", snapshot, *options], folder) as (_, url):
                 await page.open(url)
                 await page.key("h")

@@ -171,12 +171,12 @@ def test_bad_input_is_reported_in_one_line(in_trained, capsys, arguments, messag
     refuse(capsys, arguments, message)
 
 
-def test_play_needs_a_screen_or_terminal(in_trained, capsys, monkeypatch):
+def test_a_window_needs_a_screen_and_a_terminal_display_a_terminal(in_trained, capsys, monkeypatch):
     monkeypatch.setattr(sys, "platform", "linux")
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
         monkeypatch.delenv(name, raising=False)
-    refuse(capsys, ["play", SNAPSHOT], "neither a screen nor a terminal")
     refuse(capsys, ["play", SNAPSHOT, "--display", "window"], "there is no screen here")
+    refuse(capsys, ["play", SNAPSHOT, "--display", "terminal"], "needs a terminal as input")
 
 
 def test_missing_package_is_named(in_trained, capsys, monkeypatch):
@@ -234,7 +234,7 @@ def test_game_left_early_is_reported_with_its_score(in_trained, monkeypatch, cap
     monkeypatch.setattr(commands.Player, "on_act", on_act)
     monkeypatch.setattr(commands.Player, "on_frame", lambda *_: None)
     assert main(["play", SNAPSHOT]) == 0
-    assert capsys.readouterr().out.endswith("breakout, game 1: score 0 by , left early\n")
+    assert capsys.readouterr().out.endswith("breakout, game 1: score 0 by nobody, left early\n")
 
 
 def test_score_counts_even_if_the_final_pause_is_cut_short(in_trained, monkeypatch, capsys):
