@@ -166,3 +166,17 @@ def test_what_was_trained_can_be_tested_and_a_score_is_what_the_game_gave(in_tmp
     assert main(["test", "snapshots/odd-Odd-v0_1.safetensors", "--environment", "gym"]) == 0
     assert main(["train", "odd:Empty-v0", "--environment", "gym", *short]) == 2
     assert "'odd:Empty-v0' has observations of no numbers" in capsys.readouterr().err
+
+
+def test_a_screen_is_converted_and_copied():
+    """Opacity is on black; a picture that the environment draws over stays as it was."""
+    drawn = np.zeros((4, 5, 4), np.uint8)
+    drawn[1, 2] = 200, 100, 0, 255
+    env = wrap(screen=lambda self: drawn)
+    screen = env.screen()
+    assert screen.shape == (4, 5, 3)
+    assert screen[1, 2].tolist() == [200, 100, 0]
+    drawn[:] = 7
+    assert screen[1, 2].tolist() == [200, 100, 0]
+    with pytest.raises(UsageError, match="mine:Mine"):
+        wrap(screen=lambda self: "no picture").screen()

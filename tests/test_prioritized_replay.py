@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+import itertools
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from simple_dqn.main import main
 from simple_dqn.replay.prioritized import LEAST_PRIORITY, PrioritizedReplayMemory, SumTree
+from simple_dqn.statistics import TIME_COLUMNS
 
 from .test_replay_memory import assert_agreement, fill
 
@@ -262,3 +267,29 @@ def test_a_short_training_agrees_with_a_slow_independent_memory(n_step, exponent
             slow.update(places, errors)
         if (ended := np.flatnonzero(terminals | truncated)).size:
             restart(ended.tolist())
+
+
+def test_a_checkpoint_from_before_the_exponent_was_stored_is_resumed_exactly(in_tmp, monkeypatch):
+    small = [
+        "--prioritized", "--epochs", "2", "--train_steps", "300", "--test_steps", "100",
+        "--random_steps", "200", "--replay_size", "1000", "--threads", "1", "--random_seed", "1",
+    ]  # fmt: skip
+    assert main(["train", "CartPole-v1", "whole", *small]) == 0
+    own = PrioritizedReplayMemory.state_dict
+
+    def older(memory):
+        state = own(memory)
+        del state["exponent"]
+        return state
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PrioritizedReplayMemory, "state_dict", older)
+        assert main(["train", "CartPole-v1", "old", *small, "--stop_at", "0"]) == 0
+    assert main(["resume", "CartPole-v1_old", "--stop_at", "1000"]) == 0
+    rows = []
+    for name in ("whole", "old"):
+        with open(f"results/CartPole-v1_{name}.csv") as file:
+            rows.append(list(csv.DictReader(file)))
+        for row, column in itertools.product(rows[-1], TIME_COLUMNS):
+            del row[column]
+    assert rows[0] == rows[1]
