@@ -10,7 +10,7 @@ that: by how much its sound is behind the frame of the browser with its picture,
 
 bytes: a message's bytes and milliseconds for frames of some games, against PNG and raw pixels.
 
-train: steps/s without a page, with one that nobody looks at and with one viewer, turn by turn.
+train: steps/s without a page, with one that no one looks at and with one viewer, turn by turn.
 
 Needs the extra ``watch``, and ``chromium`` for play and train.
 """

@@ -66,7 +66,7 @@ def test_playing_in_a_browser(in_tmp):
                 assert await page.run("shown.status.startsWith('the network plays')")
                 assert not other.log
 
-            # Lost and found again, the game waits: nobody is there.
+            # Lost and found again, the game waits: no one is there.
             await page.send("Network.enable")
             await page.run("socket.close()")
             await page.until("socket.readyState === 1 && shown.status.includes('score')")

@@ -1,4 +1,4 @@
-"""The page's server: who comes in, what they are sent, and that nobody harms the program."""
+"""The page's server: who comes in, what they are sent, and that no one harms the program."""
 
 from __future__ import annotations
 

@@ -234,7 +234,7 @@ def test_game_left_early_is_reported_with_its_score(in_trained, monkeypatch, cap
     monkeypatch.setattr(commands.Player, "on_act", on_act)
     monkeypatch.setattr(commands.Player, "on_frame", lambda *_: None)
     assert main(["play", SNAPSHOT]) == 0
-    assert capsys.readouterr().out.endswith("breakout, game 1: score 0 by nobody, left early\n")
+    assert capsys.readouterr().out.endswith("breakout, game 1: score 0 by no one, left early\n")
 
 
 def test_score_counts_even_if_the_final_pause_is_cut_short(in_trained, monkeypatch, capsys):

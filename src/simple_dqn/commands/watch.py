@@ -112,7 +112,7 @@ def play_games(run: Run, snapshot: Snapshot | None, lines: list[str]) -> None:
         run.statistics.on_row = ()
 
     def report(score: float, early: str = "") -> None:
-        who = " and ".join(sorted(player.players)) or "nobody" if player else "the network"
+        who = " and ".join(sorted(player.players)) or "no one" if player else "the network"
         number = len(lines) + 1
         lines.append(f"{run.game}, game {number}: score {short_text(score)} by {who}{early}")
         if display is not None:

@@ -96,6 +96,15 @@ def number_text(number: float) -> str:
     return f"{number:.0f}" if 1e15 <= abs(number) < 1e21 else f"{number:.15g}"
 
 
+def value_text(value: Any) -> str:
+    """Return the value of an option as it is written on the command line."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return " ".join(map(value_text, value))
+    return number_text(value) if isinstance(value, float) else str(value)
+
+
 def short_text(number: float, digits: int = 6) -> str:
     """Return a measured number, rounded to so many digits, but never before the decimal point."""
     if float(number).is_integer():

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from simple_dqn import __version__
 from simple_dqn.errors import UsageError
 from simple_dqn.options.definitions import PLACES, groups, options
-from simple_dqn.options.option import IMPORT, PATHS, PROFILE, number_text
+from simple_dqn.options.option import IMPORT, PATHS, PROFILE, value_text
 from simple_dqn.options.presets import PLAY_DEFAULTS, PROFILE_DEFAULTS
 
 GAME = ("game", "ROM file, name of an Atari game, or Gymnasium id (module:id of a package)")
@@ -201,11 +201,7 @@ def _default(command: str, field: Field[Any]) -> str:
         default = PROFILE_DEFAULTS.get(command, {}).get(field.name, default)
     if default in ("", (), None):
         return ""
-    if isinstance(default, bool):
-        text = str(default).lower()
-    else:
-        text = number_text(default) if isinstance(default, float) else str(default)
-    return f" (default: {text}{' ' if meta['unit'] else ''}{meta['unit']})"
+    return f" (default: {value_text(default)}{' ' if meta['unit'] else ''}{meta['unit']})"
 
 
 def _underscored(argument: str) -> str:

@@ -42,9 +42,9 @@ class Display(ABC):
         return open_speaker(rate)
 
     def attended(self, manual: bool) -> bool:
-        """Return whether somebody is there: to watch or, if ``manual``, to play.
+        """Return whether someone is there: to watch or, if ``manual``, to play.
 
-        The game waits while nobody is.
+        The game waits while no one is.
         """
         return True
 

@@ -182,7 +182,7 @@ class Player(Callback):
             self._draw()
 
     def _is_stopped(self, display: Display) -> bool:
-        """Whether the game waits: paused, or nobody is there to watch or to play it."""
+        """Whether the game waits: paused, or no one is there to watch or to play it."""
         if self.agent.phase == "play" and not display.attended(self.manual):
             return True
         return self._paused and not self._one_step

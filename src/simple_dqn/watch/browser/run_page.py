@@ -12,25 +12,26 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from simple_dqn.agent import Agent
 from simple_dqn.callback import Callback
 from simple_dqn.environment import Environment, Step
 from simple_dqn.errors import Interrupted, UsageError
-from simple_dqn.options.option import short_text
+from simple_dqn.options.option import value_text
 from simple_dqn.statistics import Row, Statistics
 from simple_dqn.watch.browser.opening import open_page
 from simple_dqn.watch.browser.server import Server
 from simple_dqn.watch.browser.viewer import Viewer
 
-PICTURES = 15  # a second, while somebody looks
+PICTURES = 15  # a second, while someone looks
 FACTS_EVERY = 0.5  # seconds
 SHARE = 0.03  # of the run's time at most, for pictures that are slow to draw
 FIELDS = ("average_reward", "meanq", "nr_games", "meancost", "dead_units", "dead_filters")
 
 
 class RunPage(Callback):
-    """Shows a run to pages: nothing is done while nobody looks, and the run never waits.
+    """Shows a run to pages: nothing is done while no one looks, and the run never waits.
 
     Args:
         title, host, port, opens: see ``Browser``.
@@ -85,7 +86,7 @@ class RunPage(Callback):
         self._publish_rows()
 
     def on_step(self, agent: Agent, step: Step) -> None:
-        """Show the game, when the next picture is due and somebody looks."""
+        """Show the game, when the next picture is due and someone looks."""
         self._show(agent)
 
     def on_train(self, agent: Agent, errors: Any) -> None:
@@ -198,17 +199,5 @@ def number(text: str) -> float | None:
 
 
 def duration(seconds: float) -> str:
-    """Return a time in hours and minutes."""
-    if not math.isfinite(seconds):
-        return "not known yet"
-    minutes = math.ceil(seconds / 60)
-    if minutes <= 1:
-        return f"{max(seconds, 0):.0f} s"
-    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
-
-
-def value_text(value: Any) -> str:
-    """Return the value of an option as it is written on the command line."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return short_text(value) if isinstance(value, int | float) else str(value)
+    """Return a time as the progress line has it."""
+    return tqdm.format_interval(seconds) if math.isfinite(seconds) else "not known yet"

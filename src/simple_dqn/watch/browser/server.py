@@ -104,7 +104,7 @@ class Server:
 
     @property
     def watched(self) -> bool:
-        """Whether somebody looks, and keeps up."""
+        """Whether someone looks, and keeps up."""
         return any(viewer.present and viewer.unread < UNREAD for viewer in self.viewers)
 
     def close(self, last: Document | None = None) -> None:

@@ -60,7 +60,7 @@ class Viewer:
 
     @property
     def present(self) -> bool:
-        """Whether somebody looks at it: it is visible and, as far as is known, still there."""
+        """Whether someone looks at it: it is visible and, as far as is known, still there."""
         silent = self.unread > 0 and time.monotonic() - self.read_at > SILENCE
         return self.looking and not silent
 
