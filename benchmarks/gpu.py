@@ -1,13 +1,14 @@
 """What is known of the GPU path: tests, agreement, speed, memory, resume, and a longer training.
 
-    benchmarks/gpu.sh [--part tests|agree|speed|peers|resume|train] [--out FOLDER]
+    benchmarks/gpu.sh [--part tests|agree|update|speed|peers|resume|train] [--out FOLDER]
                       [--minutes 8] [--game breakout] [--backend gpu]
 
 Without --part all parts but the training run, in this order. Each writes FOLDER/<part>.json with
 the device's name, speed after each of its measurements: a time limit loses nothing.
 
 tests: pytest -m gpu. agree: weights after 1,000 updates, as plain functions and as graphs, and the
-largest relative difference. speed: training steps/s of the preset nature over lanes and worker
+largest relative difference. update: microseconds of an update, and of a prediction, with the
+kernels that take them. speed: training steps/s of the preset nature over lanes and worker
 processes, with where a step's time goes and how busy the GPU is. peers: Stable-Baselines3 and a
 plain PyTorch loop, where they are installed. resume: a run that is killed and resumed against an
 undisturbed one. train: nature in lanes for --minutes, continued if FOLDER/train has a checkpoint;
@@ -38,15 +39,16 @@ import numpy as np
 import torch
 
 HERE = Path(__file__).parent
-PARTS = ("tests", "agree", "speed", "peers", "resume", "train")
+PARTS = ("tests", "agree", "update", "speed", "peers", "resume", "train")
 # Lanes, worker processes, whether updates run while the games play.
 SPEEDS = (
-    (1, 0, False), (16, 8, False), (64, 16, False), (128, 16, False), (64, 16, True),
-    (128, 16, True), (256, 16, True),
+    (512, 15, True), (256, 15, True), (1, 0, False), (16, 8, False), (64, 16, False),
+    (128, 16, False), (128, 15, True),
 )  # fmt: skip
 SPEEDS_SMALL = ((1, 0, False), (8, 2, False), (8, 2, True))
 UPDATES, AT_ONCE, BATCH = 1_000, 8, 32  # of agree
 LANES = ("--num_envs", "128", "--workers", "16", "--test_workers", "16", "--concurrent")
+GPU_TEST = "@pytest.mark.gpu"
 WATCH = "nvidia-smi --query-gpu=utilization.gpu,memory.used --format=csv,noheader,nounits -lms 500"
 
 
@@ -67,48 +69,56 @@ def simple_dqn(*arguments: str, **options: Any) -> subprocess.CompletedProcess[s
 
 def tests(args: argparse.Namespace) -> dict[str, Any]:
     """Run the tests that need a GPU."""
+    # Only the files with such tests: the others need packages that this machine may lack.
+    files = [str(p) for p in (HERE.parent / "tests").glob("test_*.py") if GPU_TEST in p.read_text()]
     command = [sys.executable, "-m", "pytest", "-m", "gpu", "-p", "no:cacheprovider", "--tb=short"]
+    command += sorted(files)
     done = subprocess.run(command, capture_output=True, text=True, cwd=HERE.parent)
     return {"exit_status": done.returncode, "end": done.stdout[-4000:]}
 
 
-def agree(args: argparse.Namespace) -> dict[str, Any]:
-    """Compare updates as plain functions with updates as graphs."""
+def make_network(args: argparse.Namespace, optimizer: str, captured: bool) -> Any:
+    """Return the network of Mnih et al. 2015 with 4 actions."""
     from simple_dqn.deep_q_network import DeepQNetwork
     from simple_dqn.networks.optimizers import make_optimizer
     from simple_dqn.networks.q_network import QNetwork
-    from simple_dqn.replay_memory import Batch
 
     place = torch.device("cuda" if args.backend == "gpu" else "cpu")
+    torch.manual_seed(1)
+    module = QNetwork(
+        4, 4, (84, 84), filters=32, hidden_layers=1, hidden_units=512, conv1_padding=1,
+        batch_norm=False, weight_init="fan_in", dueling=False, quantiles=1, noisy=False,
+    ).to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]  # fmt: skip
+    chosen = make_optimizer(
+        optimizer, list(module.parameters()), learning_rate=2.5e-4, decay_rate=0.95,
+        epsilon=0.01 if optimizer == "rmsprop" else 1e-8, centered=True, captured=captured,
+    )  # fmt: skip
+    return DeepQNetwork(
+        module, chosen, datatype="float32", loss_reduction="sum", clip_error=1.0,
+        has_target_network=True, double_q=False, captured=captured,
+    )  # fmt: skip
+
+
+def random_batch(rng: np.random.Generator, size: int) -> Any:
+    """Return a batch of random transitions."""
+    from simple_dqn.replay_memory import Batch
+
+    states = rng.integers(0, 256, (2, size, 4, 84, 84), dtype=np.uint8)
+    return Batch(
+        states[0], rng.integers(4, size=size), rng.integers(-1, 2, size).astype(np.float32),
+        np.full(size, 0.99, np.float32), states[1], np.arange(size), np.ones(size, np.float32),
+    )  # fmt: skip
+
+
+def agree(args: argparse.Namespace) -> dict[str, Any]:
+    """Compare updates as plain functions with updates as graphs."""
     updates = UPDATES if args.backend == "gpu" else 2 * AT_ONCE
     found: dict[str, Any] = {"updates": updates, "at_once": AT_ONCE}
     for optimizer in ("rmsprop", "adam"):
-        networks = []
-        for captured in (False, args.backend == "gpu"):
-            torch.manual_seed(1)
-            module = QNetwork(
-                4, 4, (84, 84), filters=32, hidden_layers=1, hidden_units=512, conv1_padding=1,
-                batch_norm=False, weight_init="fan_in", dueling=False, quantiles=1, noisy=False,
-            ).to(place)  # fmt: skip
-            chosen = make_optimizer(
-                optimizer, list(module.parameters()), learning_rate=2.5e-4, decay_rate=0.95,
-                epsilon=0.01 if optimizer == "rmsprop" else 1e-8, centered=True, captured=captured,
-            )  # fmt: skip
-            networks.append(
-                DeepQNetwork(
-                    module, chosen, datatype="float32", loss_reduction="sum", clip_error=1.0,
-                    has_target_network=True, double_q=False, captured=captured,
-                )
-            )  # fmt: skip
-        rng, size, largest = np.random.default_rng(1), AT_ONCE * BATCH, 0.0
+        networks = [make_network(args, optimizer, c) for c in (False, args.backend == "gpu")]
+        rng, largest = np.random.default_rng(1), 0.0
         for _ in range(updates // AT_ONCE):
-            states = rng.integers(0, 256, (2, size, 4, 84, 84), dtype=np.uint8)
-            batch = Batch(
-                states[0], rng.integers(4, size=size),
-                rng.integers(-1, 2, size).astype(np.float32),
-                np.full(size, 0.99, np.float32), states[1], np.arange(size),
-                np.ones(size, np.float32),
-            )  # fmt: skip
+            batch = random_batch(rng, AT_ONCE * BATCH)
             errors = [network.train(batch, AT_ONCE).clone() for network in networks]
             largest = max(largest, float((errors[0] - errors[1]).abs().max()))
         plain, graphs = (network.weights() for network in networks)
@@ -117,6 +127,63 @@ def agree(args: argparse.Namespace) -> dict[str, Any]:
             for name, weights in plain.items()
         )
         found[optimizer] = {"relative_difference": difference, "largest_error_difference": largest}
+    return found
+
+
+def update(args: argparse.Namespace) -> dict[str, Any]:
+    """Measure updates and predictions whose data is on the device already."""
+    from torch.profiler import ProfilerActivity, profile
+
+    gpu = args.backend == "gpu"
+    rng, found = np.random.default_rng(1), {}
+    for optimizer, captured, at_once in (
+        ("rmsprop", False, 8), ("rmsprop", True, 1), ("rmsprop", True, 8), ("rmsprop", True, 32),
+        ("adam", True, 32),
+    ) if gpu else (("rmsprop", False, 2),):  # fmt: skip
+        network = make_network(args, optimizer, captured)
+        batch = random_batch(rng, at_once * BATCH)
+        place = network.device
+        tensors = [torch.as_tensor(array).to(place) for array in batch]
+        batch = type(batch)(*tensors)
+
+        def repeat(
+            times: int, network: Any = network, batch: Any = batch, n: int = at_once
+        ) -> None:
+            for _ in range(times):
+                network.train(batch, n)
+            if gpu:
+                torch.cuda.synchronize()
+
+        repeat(5)
+        times = 800 // at_once if gpu else 1
+        begun = time.perf_counter()
+        repeat(times)
+        seconds = time.perf_counter() - begun
+        with profile(
+            activities=[ProfilerActivity.CUDA if gpu else ProfilerActivity.CPU]
+        ) as profiled:
+            repeat(4)
+        done = 4 * at_once
+        kernels = sorted(profiled.key_averages(), key=lambda k: -k.self_device_time_total)
+        found[f"{optimizer}, {'graph' if captured else 'plain'}, {at_once} at once"] = {
+            "microseconds": seconds / times / at_once * 1e6,
+            "kernel_microseconds": sum(k.self_device_time_total for k in kernels) / done,
+            "kernels": sum(k.count for k in kernels) / done,
+            "largest": {
+                k.key[:90]: [k.count / done, round(k.self_device_time_total / done, 2)]
+                for k in kernels[:40]
+            },
+        }
+    network = make_network(args, "rmsprop", gpu)
+    for lanes in (1, 64, 128) if gpu else (8,):
+        states = torch.as_tensor(random_batch(rng, lanes).states).to(network.device)
+        for _ in range(5):
+            network.predict(states)
+        begun = time.perf_counter()
+        for _ in range(200 if gpu else 1):
+            network.predict(states)
+        seconds = time.perf_counter() - begun
+        found[f"prediction of {lanes}"] = {"microseconds": seconds / (200 if gpu else 1) * 1e6}
     return found
 
 

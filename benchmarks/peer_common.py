@@ -17,6 +17,7 @@ import torch
 MEMORY_SIZE = 20_000  # transitions
 LEARNING_STARTS = 1_000  # random steps before training
 WARM_UP = 416  # steps before the clock starts
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"  # as ours, by default
 STEPS = {"train": 2_048, "test": 8_192}  # steps timed; a multiple of 4, 8 and 32
 
 
@@ -51,6 +52,7 @@ def run(
         "torch": torch.__version__,
         "peer": f"{peer} {version(distribution)}",
         "threads": torch.get_num_threads(),
+        "device": DEVICE,
         "way": fastest,
         "ways": ways,
     }

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import FrameStackObservation, GrayscaleObservation, ResizeObservation
-from peer_common import LEARNING_STARTS, MEMORY_SIZE, run, speed
+from peer_common import DEVICE, LEARNING_STARTS, MEMORY_SIZE, run, speed
 from stable_baselines3.common.atari_wrappers import (
     ClipRewardEnv,
     EpisodicLifeEnv,
@@ -71,11 +71,11 @@ class Player:
         )
         self.observations, _ = self.envs.reset(seed=1)
         actions = self.envs.single_action_space.n
-        self.network, self.target = QNetwork(actions), QNetwork(actions)
+        self.network, self.target = QNetwork(actions).to(DEVICE), QNetwork(actions).to(DEVICE)
         self.target.load_state_dict(self.network.state_dict())
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=1e-4)
         self.memory = ReplayBuffer(
-            MEMORY_SIZE, self.envs.single_observation_space, self.envs.single_action_space, "cpu",
+            MEMORY_SIZE, self.envs.single_observation_space, self.envs.single_action_space, DEVICE,
             optimize_memory_usage=True, handle_timeout_termination=False,
         )  # fmt: skip
         self.steps = 0
@@ -85,7 +85,8 @@ class Player:
         if random.random() < epsilon:
             return np.array([self.envs.single_action_space.sample()])
         with torch.no_grad():
-            return self.network(torch.as_tensor(self.observations)).argmax(dim=1).numpy()
+            states = torch.as_tensor(self.observations).to(DEVICE)
+            return self.network(states).argmax(dim=1).cpu().numpy()
 
     def learn(self) -> None:
         """Make one update from a batch of 32."""

@@ -1,7 +1,8 @@
 """The peer Stable-Baselines3: its DQN with its Atari environments, frame stack and CnnPolicy.
 
 Training is ``model.learn``, with 1 game and an update every 4 steps, and with 8 games and 2 updates
-per step of all 8. Evaluation is the loop of its ``evaluate_policy``:
+per step of all 8; on a machine of more than 8 cores also with a game, and with 4, per core, in
+processes. Evaluation is the loop of its ``evaluate_policy``:
 ``model.predict(deterministic=True)`` and a step of a vectorised environment, with 1, 8 and 32
 games, and with 8 and 32 in separate processes.
 """
@@ -11,9 +12,11 @@ games, and with 8 and 32 in separate processes.
 
 from __future__ import annotations
 
+import os
+
 import ale_py
 import gymnasium
-from peer_common import LEARNING_STARTS, MEMORY_SIZE, run, speed
+from peer_common import DEVICE, LEARNING_STARTS, MEMORY_SIZE, run, speed
 from stable_baselines3 import DQN
 from stable_baselines3.common.env_util import make_atari_env
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecFrameStack
@@ -33,19 +36,24 @@ def make_model(envs: VecEnv) -> DQN:
         "CnnPolicy", envs, buffer_size=MEMORY_SIZE, learning_starts=LEARNING_STARTS, batch_size=32,
         train_freq=max(4 // count, 1), gradient_steps=max(count // 4, 1),
         target_update_interval=10_000, learning_rate=1e-4,
-        exploration_initial_eps=0.1, exploration_final_eps=0.1, device="cpu",
+        exploration_initial_eps=0.1, exploration_final_eps=0.1, device=DEVICE,
     )  # fmt: skip
 
 
 def train(task: str) -> dict[str, float]:
     """Return the steps per second of learning, for each configuration."""
     ways = {}
-    for way, count in [("1 game", 1), ("8 games", 8)]:
-        model = make_model(environments(task, count))
+    settings = [("1 game", 1, DummyVecEnv), ("8 games", 8, DummyVecEnv)]
+    if (cores := os.cpu_count() or 1) > 8:
+        settings += [(f"{cores} games in processes", cores, SubprocVecEnv)]
+        settings += [(f"{4 * cores} games in processes", 4 * cores, SubprocVecEnv)]
+    for way, count, kind in settings:
+        model = make_model(environments(task, count, kind))
         model.learn(LEARNING_STARTS)
         ways[way] = speed(
             lambda steps, model=model: model.learn(steps, reset_num_timesteps=False), "train"
         )
+        model.env.close()
     return ways
 
 

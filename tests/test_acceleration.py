@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import subprocess
 import sys
@@ -11,17 +12,19 @@ import pytest
 import torch
 
 from simple_dqn.agent import Callback
+from simple_dqn.commands import build as build_module
 from simple_dqn.commands.build import build
 from simple_dqn.deep_q_network import DeepQNetwork
 from simple_dqn.environments.games import find_game
 from simple_dqn.networks import acceleration
-from simple_dqn.networks.acceleration import Capture, CudaGraph, can_be_captured, is_worthwhile
+from simple_dqn.networks.acceleration import Capture, CudaGraph, can_be_captured
 from simple_dqn.networks.optimizers import make_optimizer, set_learning_rate
 from simple_dqn.networks.rmsprop import RMSProp
 from simple_dqn.options.resolve import resolve
 from simple_dqn.replay.device import (
     DevicePrioritizedReplayMemory,
     DeviceReplayMemory,
+    DeviceScreens,
     DeviceStateBuffer,
     Upload,
     fits_on_device,
@@ -121,14 +124,10 @@ def test_optimiser_runs_uncompiled_without_a_compiler(monkeypatch, caplog, error
 
 
 def test_only_long_runs_are_compiled():
-    assert not is_worthwhile(CPU, acceleration.LEAST_UPDATES - 1)
-    assert is_worthwhile(CPU, acceleration.LEAST_UPDATES)
-    assert is_worthwhile(torch.device("cuda"), 1)
-    assert not is_worthwhile(torch.device("cuda"), 0)
-    for updates in (0, 10**9):
+    for updates in (0, acceleration.LEAST_UPDATES - 1, acceleration.LEAST_UPDATES):
         with make_run(updates) as run:
             compiled = isinstance(run.network.optimizer.update, acceleration.Compiled)
-            assert compiled == (updates > 0)
+            assert compiled == (updates == acceleration.LEAST_UPDATES)
     with make_run(10**9, acceleration=False) as run:
         assert not isinstance(run.network.optimizer.update, acceleration.Compiled)
 
@@ -355,6 +354,98 @@ def test_updates_of_a_round_are_those_one_by_one(double_q):
     assert at_once.mean_cost() == alone.mean_cost()
     for name, weights in alone.weights().items():
         assert torch.equal(at_once.weights()[name], weights)
+
+
+@pytest.mark.parametrize("double_q", [False, True])
+def test_poststates_of_a_round_are_valued_at_once(double_q):
+    """As on a GPU; the target network stays the same from its first update to its last."""
+    ahead, alone = (make("cpu", double_q=double_q) for _ in range(2))
+    ahead.values_ahead, calls = True, []
+    valued = ahead.target_network.distributions
+    ahead.target_network.distributions = lambda states: calls.append(len(states)) or valued(states)
+    batch = make_batch(1, size=12)
+    torch.testing.assert_close(ahead.train(batch, 3), alone.train(batch, 3))
+    assert calls == [12]
+    for name, weights in alone.weights().items():
+        torch.testing.assert_close(ahead.weights()[name], weights)
+
+
+class FakeStream:
+    """Imitates a CUDA stream on the CPU, where everything happens at once."""
+
+    def wait_stream(self, other):
+        """Nothing to wait for."""
+
+    wait_event = wait_stream
+
+    def record_event(self):
+        """Return an event."""
+        return object()
+
+
+@pytest.fixture
+def fake_streams(monkeypatch):
+    """Imitate CUDA streams on the CPU."""
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
+    for kind in ("current_stream", "default_stream"):
+        monkeypatch.setattr(torch.cuda, kind, lambda *_: FakeStream())
+
+
+def test_acting_beside_the_updates_is_by_the_weights_before_them(fake_streams):
+    network = make("cpu", acting_stream=FakeStream())
+    states, others = make_batch(5).states, make_batch(6).states
+    before = network.predict(states)
+    for update in range(5):
+        np.testing.assert_array_equal(network.act(states), before)
+        before = network.predict(states)
+        network.train(make_batch(update, size=64), 2)
+        assert (network.predict(states) != before).any()
+    np.testing.assert_array_equal(network.act(others)[:4], network.act(others[:4]))
+    network.load_weights(make("cpu").weights())
+    np.testing.assert_array_equal(network.act(states), network.predict(states))
+
+
+def test_a_run_acts_aside_only_in_training(fake_streams, monkeypatch):
+    monkeypatch.setattr(build_module, "make_acting_stream", lambda _: FakeStream())
+    acted, predicted = [], []
+    for name, kept in ("act", acted), ("predict", predicted):
+        call = getattr(DeepQNetwork, name)
+        monkeypatch.setattr(
+            DeepQNetwork, name,
+            lambda self, states, call=call, kept=kept: kept.append(len(states))
+            or call(self, states),
+        )  # fmt: skip
+    with make_run(concurrent=True, num_envs=4, filters=4, hidden_units=16) as run:
+        run.agent.play_random(200)
+        predicted.clear()
+        run.agent.train(100)
+        assert len(acted) > 20
+        assert 4 not in predicted
+        run.agent.play_random(20, refill=True)
+        run.agent.play(1)
+        assert len(acted) <= 25
+        assert 4 in predicted
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("num_envs", [8, 32])
+def test_acting_beside_the_updates_is_as_if_one_waited_for_the_other(num_envs, monkeypatch):
+    options = dict(backend="gpu", concurrent=True, num_envs=num_envs)
+    actions, weights = train(4000, updates=1, **options)
+    for owner, name in (DeepQNetwork, "train"), (DeepQNetwork, "act"), (DeviceScreens, "gather"):
+        call = getattr(owner, name)
+
+        def alone(*args, call=call, **kwargs):
+            torch.cuda.synchronize()
+            result = call(*args, **kwargs)
+            torch.cuda.synchronize()
+            return result
+
+        monkeypatch.setattr(owner, name, alone)
+    waited, waited_weights = train(4000, updates=1, **options)
+    assert actions == waited
+    for name, tensor in waited_weights.items():
+        torch.testing.assert_close(weights[name], tensor, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.gpu

@@ -31,6 +31,8 @@ class FakeNetwork:
         self.predicted.append(states.copy())
         return np.tile([0.0, 1.0, 2.0], (len(states), 1))
 
+    act = predict
+
     def train(self, batch, updates):
         self.weight_updates += updates
         self.tape += [("train", self.agent.total_train_steps)] * updates

@@ -22,6 +22,8 @@ from simple_dqn.environments.parallel import ParallelEnvironment
 from simple_dqn.errors import UsageError
 from simple_dqn.options.resolve import resolve
 
+CPU = torch.device("cpu")
+
 
 def play(name, num_envs, workers, steps, seed=3, **options):
     """Play at random, first as in training, then as in a test; return all observations."""
@@ -215,11 +217,13 @@ def test_default_number_of_test_workers(two_threads):
     rom = find_game("breakout", "auto")[2]
     assert rom is not None
     auto = resolve({"random_seed": 1})
-    assert [count_test_workers(auto, rom, lanes) for lanes in (1, 3, 4, 16)] == [0, 0, 2, 2]
-    assert count_test_workers(auto, None, 16) == 0  # not an Atari game
-    assert count_test_workers(resolve({"random_seed": 1, "test_workers": 5}), None, 16) == 5
+    assert [count_test_workers(auto, rom, lanes, CPU) for lanes in (1, 3, 4, 16)] == [0, 0, 2, 2]
+    assert count_test_workers(auto, None, 16, CPU) == 0  # not an Atari game
+    assert count_test_workers(resolve({"random_seed": 1, "test_workers": 5}), None, 16, CPU) == 5
     torch.set_num_threads(1)
-    assert count_test_workers(auto, rom, 16) == 0
+    assert count_test_workers(auto, rom, 16, CPU) == 0
+    gpu = torch.device("cuda")
+    assert count_test_workers(auto, rom, 1000, gpu) == (os.cpu_count() if os.cpu_count() > 1 else 0)
 
 
 def test_invalid_game_is_refused():

@@ -111,6 +111,8 @@ class Agent:
         environment, lanes = self.environment, slice(0, self.environment.num_envs)
         # Drawn for all lanes at once, so that the result does not depend on the groups.
         explore = self.rng.random(lanes.stop) < exploration_rate
+        aside = self.concurrent and self.phase == "train"
+        predict = self.network.act if aside else self.network.predict
         actions = self.rng.integers(len(environment.action_meanings), size=lanes.stop)
         # Callbacks that override actions get those of all lanes, so there is a single group then.
         overriding = [c for c in self.callbacks if type(c).on_act is not Callback.on_act]
@@ -118,7 +120,7 @@ class Agent:
             if environment.chooses and not overriding:
                 actions[group][~explore[group]] = GREEDY
             elif not explore[group].all():
-                greedy = self.network.predict(self.buffer.inputs[group]).argmax(axis=1)
+                greedy = predict(self.buffer.inputs[group]).argmax(axis=1)
                 actions[group] = np.where(explore[group], actions[group], greedy)
             for callback in overriding:
                 callback.on_act(self, actions)

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from simple_dqn.networks.acceleration import CudaGraph
+from simple_dqn.networks.acceleration import ActingCopy, CudaGraph
+from simple_dqn.networks.learnt_state import LearntState
 from simple_dqn.networks.optimizers import set_learning_rate
 from simple_dqn.networks.q_network import QNetwork
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 FLOAT16_SCALE = 128.0
 
 
-class DeepQNetwork:
+class DeepQNetwork(LearntState):
     """The action-value function Q(s, a; θ) and its target network θ⁻ (Mnih et al. 2015).
 
     Args:
@@ -35,6 +36,7 @@ class DeepQNetwork:
         has_target_network: if False, the targets come from θ itself.
         double_q: Double Q-learning (van Hasselt et al. 2016).
         captured: whether a prediction and the updates of a round are one CUDA graph each.
+        acting_stream: of ``act``, beside the updates; None: the same as theirs.
 
     Attributes:
         weight_updates: updates done so far.
@@ -51,6 +53,7 @@ class DeepQNetwork:
         has_target_network: bool,
         double_q: bool,
         captured: bool,
+        acting_stream: Any = None,
     ) -> None:
         self.device = next(network.parameters()).device
         self.datatype = datatype
@@ -61,14 +64,27 @@ class DeepQNetwork:
         self.target_network.requires_grad_(not has_target_network)
         self._updates = CudaGraph(self.updates) if captured else self.updates
         self._forward = CudaGraph(self.network) if captured else self.network
+        self._copy = ActingCopy(network, acting_stream, captured) if acting_stream else None
+        # θ⁻ is the same in all updates of a round: a GPU values all their poststates at once.
+        on_gpu = self.device.type == "cuda"
+        self.values_ahead = on_gpu and has_target_network and not network.noisy_layers
         self.weight_updates = 0
         self._cost = torch.zeros((), device=self.device)  # summed since the last mean_cost()
         self._cost_updates = 0
 
     def predict(self, states: NDArray[Any] | Tensor) -> NDArray[np.float32]:
         """Return Q(s, a; θ), [N, A], of states [N, H, *shape]."""
+        if self._copy:
+            self._copy.wait()  # the states may come from its stream
         with torch.inference_mode(), self._precision():
             return np.asarray(self._forward(self._tensor(states)).cpu())
+
+    def act(self, states: NDArray[Any] | Tensor) -> NDArray[np.float32]:
+        """Return Q-values as ``predict``; with an acting stream, those of before the last train."""
+        if not self._copy:
+            return self.predict(states)
+        with torch.inference_mode(), self._precision(), self._copy.acting():
+            return np.asarray(self._copy.forward(self._tensor(states)).cpu())
 
     def train(self, batch: Batch, updates: int = 1) -> Tensor:
         """Do updates of θ towards r + γ max_a' Q(s', a'; θ⁻) and return |δ|, [B].
@@ -76,6 +92,8 @@ class DeepQNetwork:
         Of n updates each learns every n-th transition. The result stays on the device, so nothing
         waits for it; read it before the next update.
         """
+        if self._copy:
+            self._copy.refresh()
         tensors = map(self._tensor, (*batch[:5], batch.weights))
         parts = (t.reshape(-1, updates, *t.shape[1:]).transpose(0, 1) for t in tensors)
         errors = self._updates(*parts)
@@ -85,16 +103,23 @@ class DeepQNetwork:
 
     def updates(self, *batches: Tensor) -> Tensor:
         """Do an update from each of n batches, tensors [n, B, ...]; return |δ|, [n, B]."""
-        return torch.stack([self.update(*batch) for batch in zip(*batches, strict=True)])
+        ahead: Any = [None] * len(batches[0])
+        if self.values_ahead:
+            with torch.no_grad(), self._precision():
+                ahead = self.target_network.distributions(batches[4].flatten(0, 1))
+            ahead = ahead.unflatten(0, batches[4].shape[:2])
+        each = zip(*batches, ahead, strict=True)
+        return torch.stack([self.update(*batch) for batch in each])
 
     def update(
         self, states: Tensor, actions: Tensor, returns: Tensor, discounts: Tensor,
-        poststates: Tensor, weights: Tensor,
+        poststates: Tensor, weights: Tensor, postq: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
         """Do one update from the tensors of a batch, see ``Batch``; return |δ|, [B].
 
         The return of an action has K quantiles. K = 1 is Q-learning; K > 1 is quantile regression
-        (Dabney et al. 2018, algorithm 1), where the δ returned is the error of the mean.
+        (Dabney et al. 2018, algorithm 1), where the δ returned is the error of the mean. ``postq``
+        has Q(s', a'; θ⁻), [B, A, K], if that was computed already.
         """
         # Noisy layers: one draw of the noise per update, an independent one for θ⁻
         self.network.draw_noise()
@@ -102,7 +127,8 @@ class DeepQNetwork:
 
         # Q(s', a'; θ⁻) of the best action, chosen by θ⁻ itself or, in Double Q-learning, by θ
         with torch.no_grad(), self._precision():
-            postq = self.target_network.distributions(poststates)  # [B, A, K]
+            if postq is None:
+                postq = self.target_network.distributions(poststates)  # [B, A, K]
             chooser = self.network.distributions(poststates) if self.double_q else postq
             best = chooser.mean(dim=2).argmax(dim=1)  # [B]
             maxpostq = _of_actions(postq, best)  # [B, K]
@@ -171,60 +197,13 @@ class DeepQNetwork:
         return torch.autocast(self.device.type, getattr(torch, self.datatype))
 
     def _tensor(self, array: NDArray[Any] | Tensor) -> Tensor:
-        return torch.as_tensor(array).to(self.device, non_blocking=True)
-
-    def weights(self) -> dict[str, Tensor]:
-        """Return θ, by the names used in a snapshot."""
-        return {name: t.contiguous() for name, t in self.network.state_dict().items()}
-
-    def load_weights(self, weights: dict[str, Tensor]) -> None:
-        """Set θ and the target network to what ``weights`` returned."""
-        self.network.load_state_dict(weights)
-        self.update_target_network()
-
-    def training_state(self) -> dict[str, Tensor]:
-        """Return what else resuming needs: the target network and the optimiser's state."""
-        return {name: t.contiguous() for name, t in self._training_tensors().items()}
-
-    def load_training_state(self, state: dict[str, Tensor]) -> None:
-        """Restore what ``training_state`` returned, or a part of it."""
-        own = self._training_tensors()
-        for name, tensor in state.items():
-            own[name].copy_(tensor)
-
-    def _training_tensors(self) -> dict[str, Tensor]:
-        tensors = {}
-        if self.target_network is not self.network:
-            tensors = {f"target.{n}": t for n, t in self.target_network.state_dict().items()}
-        for index, slots in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{name}": t for name, t in slots.items()}
-        return tensors
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return all that resuming exactly needs, see ``storage.states``."""
-        networks = self.network, self.target_network
-        return dict(
-            weights=self.weights(),
-            training_state=self.training_state(),
-            noises=[[list(layer.noise or ()) for layer in n.noisy_layers] for n in networks],
-            weight_updates=self.weight_updates,
-            cost=self._cost.clone(),
-            cost_updates=self._cost_updates,
-        )
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what ``state_dict`` returned."""
-        self.network.load_state_dict(state["weights"])
-        self.load_training_state(state["training_state"])
-        networks = self.network, self.target_network
-        for network, noises in zip(networks, state["noises"], strict=True):
-            for layer, noise in zip(network.noisy_layers, noises, strict=True):
-                layer.load_noise(noise)
-        self.weight_updates = state["weight_updates"]
-        self._cost.copy_(state["cost"])
-        self._cost_updates = state["cost_updates"]
+        tensor = torch.as_tensor(array)
+        if self.device.type == "cuda" and tensor.device.type == "cpu":
+            tensor = tensor.pin_memory()  # so that nothing waits for the copy
+        return tensor.to(self.device, non_blocking=True)
 
 
 def _of_actions(values: Tensor, actions: Tensor) -> Tensor:
     """Return the values of one action each, [B, K], from values [B, A, K]."""
-    return values[torch.arange(len(actions), device=values.device), actions]
+    chosen = actions[:, None, None].expand(-1, 1, values.shape[2])
+    return values.gather(1, chosen).squeeze(1)

@@ -6,6 +6,7 @@ Each object takes explicit values instead of the whole configuration.
 from __future__ import annotations
 
 import contextlib
+import os
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -24,11 +25,12 @@ from simple_dqn.environment import Environment
 from simple_dqn.environments.games import make_environment
 from simple_dqn.environments.parallel import ParallelEnvironment
 from simple_dqn.networks.acceleration import (
+    LEAST_UPDATES,
     can_be_captured,
     choose_datatype,
     choose_device,
-    is_worthwhile,
     keep_freed_memory,
+    make_acting_stream,
 )
 from simple_dqn.networks.optimizers import make_optimizer
 from simple_dqn.networks.q_network import QNetwork
@@ -108,16 +110,18 @@ def build(
         UsageError: memory, device, screen size or the game's switches do not allow it.
     """
     seeds = seed(config)
-    set_threads(config)
+    device = choose_device(config.backend.backend, config.backend.device_id)
+    set_threads(config, device)
     num_envs, workers = config.environment.num_envs, config.environment.workers
     environment = make_environment(config, game, rom, num_envs, seeds[1], shown, workers)
-    device = choose_device(config.backend.backend, config.backend.device_id)
     if isinstance(environment, ParallelEnvironment):
         environment.together = device.type == "cuda"
-    upload = make_upload(config, environment, device)
+    concurrent = config.agent.concurrent and config.backend.acceleration
+    stream = make_acting_stream(device) if concurrent else None
+    upload = make_upload(config, environment, device, stream)
     playing = environment, make_buffer(config, environment, upload)
     memory = make_memory(config, environment, upload, seeds[2]) if with_memory else None
-    network = make_network(config, environment, device, updates)
+    network = make_network(config, environment, device, updates, stream)
     tests = with_tests and bool(config.run.test_steps or config.run.test_games)
     testing = make_test_games(config, game, rom, seeds[4], shown, device) if tests else None
     agent = make_agent(config, playing, memory, network, testing, seeds[3])
@@ -139,20 +143,24 @@ def seed(config: Config) -> list[np.random.SeedSequence]:
     return seeds
 
 
-def set_threads(config: Config) -> None:
+def set_threads(config: Config, device: torch.device) -> None:
     """Set the CPU threads of the network, and how its arithmetic and memory are handled."""
-    if config.backend.threads:
-        torch.set_num_threads(config.backend.threads)
+    # Beside a GPU, threads would only take the cores from the games.
+    if threads := config.backend.threads or int(device.type == "cuda"):
+        torch.set_num_threads(threads)
+    torch.backends.cuda.matmul.allow_tf32 = True  # as convolutions do by default
     # The moments of dead units decay to denormals, which are slow on CPUs. Threads inherit this.
     torch.set_flush_denormal(True)
     keep_freed_memory()
 
 
-def make_upload(config: Config, environment: Environment, device: torch.device) -> Upload | None:
+def make_upload(
+    config: Config, environment: Environment, device: torch.device, stream: Any = None
+) -> Upload | None:
     """Return what copies screens to a GPU; None on the CPU, and for games without screens."""
     if device.type != "cuda" or environment.observation_dtype != np.uint8:
         return None
-    return Upload(device) if config.backend.acceleration else None
+    return Upload(device, stream) if config.backend.acceleration else None
 
 
 def make_memory(
@@ -184,12 +192,13 @@ def make_memory(
 
 
 def make_network(
-    config: Config, environment: Environment, device: torch.device, updates: int
-) -> DeepQNetwork:
+    config: Config, environment: Environment, device: torch.device, updates: int,
+    acting_stream: Any = None,
+) -> DeepQNetwork:  # fmt: skip
     """Return the Q-network with its optimiser, accelerated if that pays off in ``updates``."""
     options = config.network
     network = make_q_network(config, environment).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    accelerate = config.backend.acceleration and is_worthwhile(device, updates)
+    accelerate = config.backend.acceleration and updates > 0
     captured = (
         accelerate and device.type == "cuda" and can_be_captured(options.optimizer, options.noisy)
     )
@@ -199,7 +208,7 @@ def make_network(
         decay_rate=options.decay_rate,
         epsilon=options.optimizer_epsilon,
         centered=options.rmsprop_centered,
-        compiled=accelerate and device.type == "cpu",
+        compiled=accelerate and updates >= LEAST_UPDATES,
         captured=captured,
     )  # fmt: skip
     return DeepQNetwork(
@@ -210,6 +219,7 @@ def make_network(
         has_target_network=config.agent.target_steps > 0,
         double_q=options.double_q,
         captured=captured,
+        acting_stream=acting_stream,
     )  # fmt: skip
 
 
@@ -240,7 +250,7 @@ def make_test_games(
 ) -> tuple[Environment, StateBuffer]:  # fmt: skip
     """Return the games of test phases and the buffer of their states."""
     lanes = count_test_lanes(config)
-    workers = count_test_workers(config, rom, lanes)
+    workers = count_test_workers(config, rom, lanes, device)
     environment = make_environment(config, game, rom, lanes, seed, shown, workers)
     if isinstance(environment, ParallelEnvironment):
         on_gpu = environment.together = device.type == "cuda"
@@ -251,8 +261,9 @@ def make_test_games(
 def make_player(config: Config, environment: Environment, lanes: int) -> TestPlayer:
     """Return what chooses the actions in a process that plays test games, in one thread."""
     config = replace(config, backend=replace(config.backend, threads=1))
-    set_threads(config)
-    network = make_network(config, environment, torch.device("cpu"), updates=0)
+    device = torch.device("cpu")
+    set_threads(config, device)
+    network = make_network(config, environment, device, updates=0)
     shape, dtype = environment.observation_shape, environment.observation_dtype
     return TestPlayer(network, lanes, config.replay.history_length, shape, dtype)
 
@@ -319,15 +330,17 @@ def count_test_lanes(config: Config) -> int:
     return min(config.environment.test_envs, usable)
 
 
-def count_test_workers(config: Config, rom: Path | None, lanes: int) -> int:
+def count_test_workers(config: Config, rom: Path | None, lanes: int, device: torch.device) -> int:
     """Return the number of test processes: ``--test_workers``, by default one per CPU thread.
 
-    By default, at most one for two lanes; none with a single thread, where it gains nothing, and
-    none for games other than Atari, which may not support several processes.
+    Beside a GPU, one per core. By default, at most one for two lanes; none with a single thread,
+    where it gains nothing, and none for games other than Atari, which may not support several
+    processes.
     """
     if config.environment.test_workers >= 0:
         return config.environment.test_workers
-    workers = min(torch.get_num_threads(), lanes // 2)
+    cores = (os.cpu_count() or 1) if device.type == "cuda" else torch.get_num_threads()
+    workers = min(config.backend.threads or cores, lanes // 2)
     return workers if workers > 1 and rom is not None else 0
 
 

@@ -27,11 +27,11 @@ class RMSProp(torch.optim.Optimizer):
 
     Args:
         params: parameters to optimise.
-        lr: learning rate.
+        lr: learning rate; a tensor, if compiled or captured.
         decay_rate: ρ.
         epsilon: ε.
         centered: which of the two formulas.
-        compile: compile the update, see ``acceleration.Compiled``; lr is then kept as a tensor.
+        compile: compile the update, see ``acceleration.Compiled``.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class RMSProp(torch.optim.Optimizer):
         centered: bool,
         compile: bool = False,
     ) -> None:
-        super().__init__(params, {"lr": torch.tensor(lr) if compile else lr})
+        super().__init__(params, {"lr": lr})
         self.decay_rate, self.epsilon = decay_rate, epsilon
         update: Callable[..., None] = update_centered if centered else update_uncentered
         self.update = Compiled(update) if compile else update

@@ -26,10 +26,11 @@ class Upload:
 
     Args:
         device: that they are copied to.
+        stream: that copies, and that the current states belong to; None: the default stream.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
+    def __init__(self, device: torch.device, stream: Any = None) -> None:
+        self.device, self.stream = device, stream
         self._last: tuple[Any, Tensor] = None, torch.empty(0)
 
     def __call__(self, array: NDArray[Any]) -> Tensor:
@@ -38,8 +39,18 @@ class Upload:
             tensor = torch.as_tensor(array)
             if self.device.type == "cuda":
                 tensor = tensor.pin_memory()
-            self._last = array, tensor.to(self.device, non_blocking=True)
+            with torch.cuda.stream(self.stream):
+                self._last = array, tensor.to(self.device, non_blocking=True)
         return self._last[1]
+
+    def for_memory(self, array: NDArray[Any]) -> Tensor:
+        """Return the same for use on the default stream, which waits until it is copied."""
+        tensor = self(array)
+        if self.stream:
+            default = torch.cuda.default_stream(self.device)
+            default.wait_stream(self.stream)
+            tensor.record_stream(default)
+        return tensor
 
 
 class DeviceStateBuffer(StateBuffer):
@@ -48,17 +59,16 @@ class DeviceStateBuffer(StateBuffer):
     Args:
         num_envs, history_length, shape: see StateBuffer; screens of uint8.
         upload: copies to the device.
-
     """
+
+    _inputs: Tensor
 
     def __init__(
         self, num_envs: int, history_length: int, shape: tuple[int, ...], upload: Upload
     ) -> None:
         super().__init__(num_envs, history_length, shape, np.uint8)
         self.upload = upload
-        self._inputs = torch.zeros(
-            (num_envs, history_length, *shape), dtype=torch.uint8, device=upload.device
-        )
+        self.load(self.states)
 
     @property
     def inputs(self) -> Tensor:
@@ -69,20 +79,23 @@ class DeviceStateBuffer(StateBuffer):
         """See StateBuffer."""
         super().restart(lanes, observations)
         every = np.arange(len(self._inputs)) if lanes is None else lanes
-        rows = torch.as_tensor(every).to(self.upload.device)
-        self._inputs[rows] = 0
-        self._inputs[rows, -1] = self.upload(observations)
+        with torch.cuda.stream(self.upload.stream):
+            rows = torch.as_tensor(every).to(self.upload.device, non_blocking=True)
+            self._inputs[rows] = 0
+            self._inputs[rows, -1] = self.upload(observations)
 
     def add(self, observations: NDArray[Any]) -> None:
         """See StateBuffer."""
         super().add(observations)
-        newest = self.upload(observations)[:, None]
-        self._inputs = torch.cat([self._inputs[:, 1:], newest], dim=1)
+        with torch.cuda.stream(self.upload.stream):
+            newest = self.upload(observations)[:, None]
+            self._inputs = torch.cat([self._inputs[:, 1:], newest], dim=1)
 
     def load(self, states: NDArray[Any]) -> None:
         """See StateBuffer."""
         super().load(states)
-        self._inputs = torch.tensor(np.ascontiguousarray(states), device=self.upload.device)
+        with torch.cuda.stream(self.upload.stream):
+            self._inputs = torch.tensor(np.ascontiguousarray(states), device=self.upload.device)
 
 
 class DeviceScreens:
@@ -108,8 +121,8 @@ class DeviceScreens:
     def __setitem__(self, at: tuple[Any, Any], screens: NDArray[np.uint8]) -> None:
         """Write ``screens`` [n, *shape] to (lanes [n], slots [n])."""
         lanes, slots = at
-        rows = torch.as_tensor(lanes * self.slots + slots).to(self.device)
-        self.rows[rows] = self.upload(screens).reshape(len(rows), -1)
+        rows = torch.as_tensor(lanes * self.slots + slots).to(self.device, non_blocking=True)
+        self.rows[rows] = self.upload.for_memory(screens).reshape(len(rows), -1)
 
     def __getitem__(self, at: tuple[Any, Any]) -> NDArray[np.uint8]:
         """Return the screens at (lanes, slots), broadcast together: uint8 [..., *shape]."""
@@ -123,8 +136,10 @@ class DeviceScreens:
         Returns:
             uint8 [B, H, *shape], on the device.
         """
-        rows = np.where(numbers >= 0, numbers, len(self.rows) - 1)
-        states = self.rows[torch.as_tensor(rows).to(self.device, non_blocking=True)]
+        rows = torch.as_tensor(np.where(numbers >= 0, numbers, len(self.rows) - 1))
+        if self.device.type == "cuda":
+            rows = rows.pin_memory()  # so that nothing waits for the copy
+        states = self.rows[rows.to(self.device, non_blocking=True)]
         return states.reshape(*numbers.shape, *self.shape)
 
 
