@@ -47,7 +47,7 @@ SPEEDS = (
 )  # fmt: skip
 SPEEDS_SMALL = ((1, 0, False), (8, 2, False), (8, 2, True))
 UPDATES, AT_ONCE, BATCH = 1_000, 8, 32  # of agree
-LANES = ("--num_envs", "128", "--workers", "16", "--test_workers", "16", "--concurrent")
+LANES = ("--num_envs", "512", "--workers", "15", "--test_workers", "15", "--concurrent")
 GPU_TEST = "@pytest.mark.gpu"
 WATCH = "nvidia-smi --query-gpu=utilization.gpu,memory.used --format=csv,noheader,nounits -lms 500"
 

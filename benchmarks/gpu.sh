@@ -6,7 +6,7 @@
 #
 #   pip download --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \
 #       --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 -d benchmarks/wheels \
-#       ale-py gymnasium farama-notifications stable-baselines3
+#       ale-py gymnasium farama-notifications stable-baselines3 captum
 set -euo pipefail
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 root=$(dirname -- "$here")

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from simple_dqn.main import main
+from simple_dqn.storage.files import load_tensors, save_tensors
 from simple_dqn.storage.snapshot import load_snapshot
 from tests.test_import import PEERS, ROOT, q_values
 
@@ -112,6 +113,32 @@ def test_other_packages_load_them_and_compute_the_same(folder):
     theirs = np.load("q_values.npz")
     for name, own in (("screens", "screens"), ("cleanrl", "screens"), ("vectors", "vectors")):
         np.testing.assert_allclose(theirs[name], ours[own]["q_values"], rtol=0, atol=1e-5)
+
+
+def test_half_a_snapshot_is_a_snapshot(capsys):
+    snapshot = trained("breakout")
+    assert main(["export", snapshot, "--format", "float16"]) == 0
+    half = "exports/breakout_x_1.safetensors"
+    assert Path(half).stat().st_size < 0.51 * Path(snapshot).stat().st_size
+    whole, read = load_snapshot(Path(snapshot)), load_snapshot(Path(half))
+    assert read._replace(path=whole.path, weights={}) == whole._replace(weights={})
+    for name, weights in whole.weights.items():
+        assert read.weights[name].dtype == torch.float32
+        assert torch.equal(read.weights[name], weights.half().float())
+    assert main(["test", half, "--test_games", "1", "--random_seed", "1"]) == 0
+    assert "epoch 1, 40 training steps" in capsys.readouterr().out
+
+
+def test_a_snapshot_from_a_gpu_is_for_every_machine(capsys):
+    snapshot = Path(trained("breakout"))
+    weights, metadata = load_tensors(snapshot, "snapshot")
+    metadata["config"] |= {"backend": "gpu", "device_id": 3}
+    save_tensors(snapshot, "snapshot", weights, metadata)
+    assert main(["test", str(snapshot), "--test_games", "1", "--random_seed", "1"]) == 0
+    if not torch.cuda.is_available():
+        asked = ["test", str(snapshot), "--test_games", "1", "--backend", "gpu"]
+        assert main(asked) == 2
+        assert "no CUDA GPU; try --backend cpu" in capsys.readouterr().err
 
 
 def test_a_folder_to_share():

@@ -18,13 +18,14 @@ from simple_dqn.storage.files import require_place, write_atomically
 from simple_dqn.storage.foreign.write import cleanrl_bytes, onnx_bytes, stable_baselines3_bytes
 from simple_dqn.storage.record import read_record
 from simple_dqn.storage.run_files import csv_of
-from simple_dqn.storage.snapshot import Snapshot
+from simple_dqn.storage.snapshot import Snapshot, save_half
 from simple_dqn.storage.statistics_file import read_csv
 
 logger = logging.getLogger(__name__)
 
 SUFFIXES = {
-    "onnx": ".onnx", "stable_baselines3": ".pth", "cleanrl": ".cleanrl_model", "folder": ""
+    "onnx": ".onnx", "stable_baselines3": ".pth", "cleanrl": ".cleanrl_model",
+    "float16": ".safetensors", "folder": "",
 }  # fmt: skip
 
 CARD = """---
@@ -70,7 +71,11 @@ def export(snapshot: Snapshot, given: dict[str, Any]) -> None:
     else:
         if target.is_dir():
             raise UsageError(f"'{target}' is a folder: add a file's name to --export_file")
-        write_atomically(target, _exported(snapshot, config, kind, given.get("environment", "")))
+        if kind == "float16":
+            save_half(snapshot, target)
+        else:
+            data = _exported(snapshot, config, kind, given.get("environment", ""))
+            write_atomically(target, data)
     logger.info("wrote %s", target)
 
 

@@ -72,8 +72,11 @@ def snapshot_run(
 
 
 def snapshot_config(snapshot: Snapshot, given: Mapping[str, Any]) -> Config:
-    """Return the options of a snapshot, overridden by the user's, for a single game."""
-    return resolve({**given, **ONE_GAME}, snapshot.config)
+    """Return the options of a snapshot, overridden by the user's, for a single game.
+
+    Where it was trained does not matter: it runs on a GPU if there is one.
+    """
+    return resolve({"backend": "auto", "device_id": 0, **given, **ONE_GAME}, snapshot.config)
 
 
 def load_snapshot_into(run: Run, snapshot: Snapshot) -> None:

@@ -208,8 +208,9 @@ class ExportOptions:
 
     format: str = option(
         "onnx", "onnx: Q-values of uint8 screens or float32 vectors; stable_baselines3, cleanrl: "
-        "state dicts that they load; folder: snapshot, options and a card to share",
-        choices=("onnx", "stable_baselines3", "cleanrl", "folder"), commands=("export",))
+        "state dicts that they load; float16: a snapshot half as large; folder: snapshot, options "
+        "and a card to share",
+        choices=("onnx", "stable_baselines3", "cleanrl", "float16", "folder"), commands=("export",))
     export_file: str = option(
         "", "what is written (default: exports/<snapshot's name>)", commands=("export",),
         scope="place")

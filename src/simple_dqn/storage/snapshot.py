@@ -102,13 +102,26 @@ def save_snapshot(
     return path
 
 
+def save_half(snapshot: Snapshot, path: Path) -> None:
+    """Write a snapshot with weights of float16, half as large, to share."""
+    metadata = snapshot._asdict()
+    del metadata["path"]
+    weights = metadata.pop("weights")
+    weights = {n: t.half() if t.is_floating_point() else t for n, t in weights.items()}
+    save_tensors(path, SNAPSHOT, weights, metadata)
+
+
 def load_snapshot(path: Path) -> Snapshot:
-    """Read a snapshot.
+    """Read a snapshot; weights of half precision become float32.
 
     Raises:
         UsageError: the file is missing, damaged or not a snapshot.
     """
-    return _parse(path, *load_tensors(path, SNAPSHOT))
+    weights, meta = load_tensors(path, SNAPSHOT)
+    for name, t in weights.items():
+        if t.is_floating_point() and t.element_size() == 2:
+            weights[name] = t.float()
+    return _parse(path, weights, meta)
 
 
 def _parse(path: Path, weights: dict[str, Any], meta: Mapping[str, Any]) -> Snapshot:
