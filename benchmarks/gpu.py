@@ -20,6 +20,7 @@ then 30 games.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import json
 import os
@@ -31,7 +32,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +52,7 @@ SPEEDS_SMALL = ((1, 0, False), (8, 2, False), (8, 2, True))
 UPDATES, AT_ONCE, BATCH = 1_000, 8, 32  # of agree
 LANES = ("--num_envs", "512", "--workers", "15", "--test_workers", "15", "--concurrent")
 GPU_TEST = "@pytest.mark.gpu"
-WATCH = "nvidia-smi --query-gpu=utilization.gpu,memory.used --format=csv,noheader,nounits -lms 500"
+WATCH = "nvidia-smi --query-gpu=utilization.gpu,memory.used --format=csv,noheader,nounits -lms 200"
 
 
 def device(backend: str) -> dict[str, Any]:
@@ -77,7 +80,9 @@ def tests(args: argparse.Namespace) -> dict[str, Any]:
     return {"exit_status": done.returncode, "end": done.stdout[-4000:]}
 
 
-def make_network(args: argparse.Namespace, optimizer: str, captured: bool) -> Any:
+def make_network(
+    args: argparse.Namespace, optimizer: str, captured: bool, compiled: bool = False
+) -> Any:
     """Return the network of Mnih et al. 2015 with 4 actions."""
     from simple_dqn.deep_q_network import DeepQNetwork
     from simple_dqn.networks.optimizers import make_optimizer
@@ -92,6 +97,7 @@ def make_network(args: argparse.Namespace, optimizer: str, captured: bool) -> An
     chosen = make_optimizer(
         optimizer, list(module.parameters()), learning_rate=2.5e-4, decay_rate=0.95,
         epsilon=0.01 if optimizer == "rmsprop" else 1e-8, centered=True, captured=captured,
+        compiled=compiled,
     )  # fmt: skip
     return DeepQNetwork(
         module, chosen, datatype="float32", loss_reduction="sum", clip_error=1.0,
@@ -115,18 +121,24 @@ def agree(args: argparse.Namespace) -> dict[str, Any]:
     updates = UPDATES if args.backend == "gpu" else 2 * AT_ONCE
     found: dict[str, Any] = {"updates": updates, "at_once": AT_ONCE}
     for optimizer in ("rmsprop", "adam"):
-        networks = [make_network(args, optimizer, c) for c in (False, args.backend == "gpu")]
+        gpu = args.backend == "gpu"
+        networks = [make_network(args, optimizer, captured) for captured in (False, gpu)]
+        # RMSProp as long runs have it; its rounding is another
+        networks += [make_network(args, optimizer, gpu, compiled=True)]
         rng, largest = np.random.default_rng(1), 0.0
         for _ in range(updates // AT_ONCE):
             batch = random_batch(rng, AT_ONCE * BATCH)
             errors = [network.train(batch, AT_ONCE).clone() for network in networks]
             largest = max(largest, float((errors[0] - errors[1]).abs().max()))
-        plain, graphs = (network.weights() for network in networks)
-        difference = max(
-            float((graphs[name] - weights).norm() / weights.norm())
-            for name, weights in plain.items()
-        )
-        found[optimizer] = {"relative_difference": difference, "largest_error_difference": largest}
+        plain, *others = (network.weights() for network in networks)
+        differences = [
+            max(float((other[name] - w).norm() / w.norm()) for name, w in plain.items())
+            for other in others
+        ]
+        found[optimizer] = {
+            "relative_difference": differences[0], "largest_error_difference": largest,
+            "relative_difference_compiled": differences[1],
+        }  # fmt: skip
     return found
 
 
@@ -187,6 +199,30 @@ def update(args: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
+@contextlib.contextmanager
+def watched() -> Iterator[list[tuple[float, float, float]]]:
+    """Collect (time, percent that the GPU is busy, MB in use) every 200 ms, where there is one."""
+    use: list[tuple[float, float, float]] = []
+    if not shutil.which("nvidia-smi"):
+        yield use
+        return
+    watching = subprocess.Popen(WATCH.split(), stdout=subprocess.PIPE, text=True)
+
+    def collect() -> None:
+        assert watching.stdout
+        for line in watching.stdout:
+            percent, megabytes = line.split(",")
+            use.append((time.time(), float(percent), float(megabytes)))
+
+    thread = threading.Thread(target=collect)
+    thread.start()
+    try:
+        yield use
+    finally:
+        watching.terminate()
+        thread.join()
+
+
 def speed(args: argparse.Namespace) -> dict[str, Any]:
     """Measure training over lanes and workers; write after each."""
     small = args.backend == "cpu"
@@ -198,27 +234,20 @@ def speed(args: argparse.Namespace) -> dict[str, Any]:
             *(["--replay_size", "20000", "--filters", "4"] if small else []),
         ]  # fmt: skip
         command = [sys.executable, str(HERE / "throughput.py"), "--phase", "train"]
-        with tempfile.TemporaryFile("w+") as use:
-            watching = None
-            if shutil.which("nvidia-smi"):
-                watching = subprocess.Popen(WATCH.split(), stdout=use)
+        with watched() as use:
             done = subprocess.run(
                 [*command, "--game", args.game, "--", *options], capture_output=True, text=True
             )
-            if watching:
-                watching.terminate()
-                watching.wait()
-            use.seek(0)
-            rows = [[float(x) for x in line.split(",")] for line in use if line.count(",") == 1]
         entry: dict[str, Any] = {"lanes": lanes, "workers": workers, "concurrent": concurrent}
         if done.returncode:
             entry["failed"] = done.stderr[-2000:]
         else:
             entry |= json.loads(done.stdout.splitlines()[-1])
-            entry["log"] = done.stderr[-1000:]
-        if rows:
-            entry["gpu_use_percent"] = statistics.median(row[0] for row in rows[len(rows) // 2 :])
-            entry["gpu_memory_mb"] = max(row[1] for row in rows)
+            begun, ended = entry.pop("measured_between")
+            if during := [percent for when, percent, _ in use if begun < when < ended]:
+                entry["gpu_use_percent"] = statistics.mean(during)
+        if use:
+            entry["gpu_memory_mb"] = max(megabytes for _, _, megabytes in use)
         found.append(entry)
         write(args, "speed", {"options": options[:2], "measurements": found})
         print(entry.get("steps_per_second", "failed"), *options, flush=True)

@@ -1,8 +1,8 @@
 """The peer Stable-Baselines3: its DQN with its Atari environments, frame stack and CnnPolicy.
 
 Training is ``model.learn``, with 1 game and an update every 4 steps, and with 8 games and 2 updates
-per step of all 8; on a machine of more than 8 cores also with a game, and with 4, per core, in
-processes. Evaluation is the loop of its ``evaluate_policy``:
+per step of all 8; on a machine of more than 8 cores also with one and with four games per core,
+in processes. Evaluation is the loop of its ``evaluate_policy``:
 ``model.predict(deterministic=True)`` and a step of a vectorised environment, with 1, 8 and 32
 games, and with 8 and 32 in separate processes.
 """

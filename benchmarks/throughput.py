@@ -71,11 +71,12 @@ def measure(phase: str, game: str, options: list[str]) -> dict[str, Any]:
                 for method in ("send", "receive", "restart")
             ),
             (run.network, "predict", "prediction"),
+            (run.network, "act", "prediction"),
             (agent.memory, "sample", "sampling"),
             (run.network, "train", "update"),
         ):
             setattr(owner, method, timed(getattr(owner, method), part, spent))
-        start = time.perf_counter()
+        start, clock = time.perf_counter(), time.time()
         phases[phase](max(STEPS[phase], LEAST_ROUNDS["measured"] * lanes))
         if run.network.device.type == "cuda":
             torch.cuda.synchronize()
@@ -89,6 +90,7 @@ def measure(phase: str, game: str, options: list[str]) -> dict[str, Any]:
             "milliseconds_a_step": {part: s / steps * 1e3 for part, s in spent.items()},
             "floor_milliseconds_a_step": floor(run, phase, rom) * 1e3,
             "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "measured_between": [clock, clock + seconds],  # by time.time()
             "device": str(run.network.device),
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
@@ -140,7 +142,7 @@ def products(run: Any) -> tuple[int, int]:
     network = run.network.network
     layers = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)]
     hooks = [layer.register_forward_hook(count) for layer in layers]
-    run.network.predict(run.agent.buffer.states[:1])
+    run.network.predict(run.agent.buffer.states[:1], hooks=True)
     for hook in hooks:
         hook.remove()
     return forward, backward

@@ -92,6 +92,7 @@ def test_compiled_optimiser_takes_the_same_steps(centered, caplog):
         torch.manual_seed(3)
         params = [torch.randn(shape, requires_grad=True) for shape in ((33, 7), (5,), (3, 4, 2, 2))]
         optimizer = RMSProp(params, 1e-3, 0.95, 0.01, centered, compiled)
+        assert isinstance(optimizer.param_groups[0]["lr"], torch.Tensor) == compiled
         with caplog.at_level(logging.INFO):
             results.append(apply_steps(optimizer, params))
         if "uncompiled" in caplog.text:
@@ -371,50 +372,87 @@ def test_poststates_of_a_round_are_valued_at_once(double_q):
 
 
 class FakeStream:
-    """Imitates a CUDA stream on the CPU, where everything happens at once."""
+    """Imitates a CUDA stream on the CPU: records who waits for what, and when an event is made."""
+
+    def __init__(self, name, order):
+        self.name, self.order = name, order
 
     def wait_stream(self, other):
-        """Nothing to wait for."""
+        self.order.append(f"{self.name} waits for {other.name}")
 
-    wait_event = wait_stream
+    def wait_event(self, event):
+        self.order.append(f"{self.name} waits for {event}")
 
     def record_event(self):
-        """Return an event."""
-        return object()
+        self.order.append(f"{self.name} records")
+        return f"event {len(self.order)}"
 
 
 @pytest.fixture
-def fake_streams(monkeypatch):
-    """Imitate CUDA streams on the CPU."""
-    monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
-    for kind in ("current_stream", "default_stream"):
-        monkeypatch.setattr(torch.cuda, kind, lambda *_: FakeStream())
+def streams(monkeypatch):
+    """Imitate CUDA streams on the CPU; return (acting stream, the order of what happens)."""
+    order = []
+    acting, default = FakeStream("acting", order), FakeStream("default", order)
+    current = [default]
+
+    @contextlib.contextmanager
+    def on(stream):
+        current.append(stream or current[-1])
+        yield
+        current.pop()
+
+    monkeypatch.setattr(torch.cuda, "stream", on)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda *_: current[-1])
+    monkeypatch.setattr(torch.cuda, "default_stream", lambda *_: default)
+    monkeypatch.setattr(
+        torch.Tensor, "record_stream", lambda _, stream: order.append(f"for {stream.name}")
+    )
+    return acting, order
 
 
-def test_acting_beside_the_updates_is_by_the_weights_before_them(fake_streams):
-    network = make("cpu", acting_stream=FakeStream())
-    states, others = make_batch(5).states, make_batch(6).states
+def test_acting_beside_the_updates_is_by_the_weights_before_them(streams):
+    acting, order = streams
+    network = make("cpu", acting_stream=acting)
+    states = make_batch(5).states
     before = network.predict(states)
     for update in range(5):
         np.testing.assert_array_equal(network.act(states), before)
         before = network.predict(states)
+        order.clear()
         network.train(make_batch(update, size=64), 2)
+        # The last action is taken before its weights change; the next one waits for these.
+        assert order == ["default waits for acting", "default records"]
         assert (network.predict(states) != before).any()
-    np.testing.assert_array_equal(network.act(others)[:4], network.act(others[:4]))
+        assert order[2:] == ["default waits for acting"]  # the states may be of its stream
+        network.act(states)
+        assert order[3:] == ["acting waits for event 2"]
     network.load_weights(make("cpu").weights())
     np.testing.assert_array_equal(network.act(states), network.predict(states))
 
 
-def test_a_run_acts_aside_only_in_training(fake_streams, monkeypatch):
-    monkeypatch.setattr(build_module, "make_acting_stream", lambda _: FakeStream())
+def test_the_memory_waits_for_screens_from_the_acting_stream(streams):
+    acting, order = streams
+    upload, screens = Upload(CPU, acting), np.ones((2, 5, 3), np.uint8)
+    buffer = DeviceStateBuffer(2, 4, (5, 3), upload)
+    buffer.add(screens)
+    assert order == []
+    memory = DeviceScreens(2, 7, (5, 3), upload)
+    memory[np.arange(2), np.zeros(2, int)] = screens
+    assert order == ["default waits for acting", "for default"]
+    assert memory.rows.sum() == screens.sum() == buffer.inputs.sum()
+
+
+def test_a_run_acts_aside_only_in_training(streams, monkeypatch):
+    monkeypatch.setattr(build_module, "make_acting_stream", lambda _: streams[0])
     acted, predicted = [], []
     for name, kept in ("act", acted), ("predict", predicted):
         call = getattr(DeepQNetwork, name)
-        monkeypatch.setattr(
-            DeepQNetwork, name,
-            lambda self, states, call=call, kept=kept: kept.append(len(states))
-            or call(self, states),
-        )  # fmt: skip
+
+        def noting(self, states, *args, call=call, kept=kept):
+            kept.append(len(states))
+            return call(self, states, *args)
+
+        monkeypatch.setattr(DeepQNetwork, name, noting)
     with make_run(concurrent=True, num_envs=4, filters=4, hidden_units=16) as run:
         run.agent.play_random(200)
         predicted.clear()
@@ -425,6 +463,46 @@ def test_a_run_acts_aside_only_in_training(fake_streams, monkeypatch):
         run.agent.play(1)
         assert len(acted) <= 25
         assert 4 in predicted
+    # Noise is drawn in the network itself, so that acts.
+    with make_run(concurrent=True, noisy=True, filters=4, hidden_units=16) as run:
+        assert run.network._copy is None
+    with make_run(concurrent=True, acceleration=False, filters=4, hidden_units=16) as run:
+        assert run.network._copy is None
+
+
+def test_dead_units_are_counted_beside_graphs(fake_graphs, monkeypatch):
+    """A graph does not call the modules, nor their hooks."""
+
+    def replay(self):
+        hooks = [m._forward_hooks.copy() for m in self.capture.function.modules()]
+        for module in self.capture.function.modules():
+            module._forward_hooks.clear()
+        result = self.capture.function(*self.capture.inputs)
+        for module, own in zip(self.capture.function.modules(), hooks, strict=True):
+            module._forward_hooks.update(own)
+        self.capture.result = result.clone()
+
+    def rows(**options):
+        with make_run(num_envs=4, filters=4, hidden_units=16, **options) as run:
+            run.agent.play_random(200)
+            found = []
+            for _ in range(3):
+                run.agent.train(40)
+                row = run.statistics.row
+                found.append((row["dead_filters"], row["dead_units"]))
+            return found
+
+    plain = rows()
+    begin = DeepQNetwork.__init__
+
+    def captured(self, *args, **kwargs):
+        begin(self, *args, **kwargs)
+        self._forward = CudaGraph(self.network)
+
+    monkeypatch.setattr(DeepQNetwork, "__init__", captured)
+    monkeypatch.setattr(FakeGraph, "replay", replay)
+    assert rows() == plain
+    assert 0 < plain[0][1] < 1
 
 
 @pytest.mark.gpu
@@ -468,6 +546,21 @@ def test_graph_updates_match_eager_updates(optimizer, double_q):
     assert graphed.mean_cost() == pytest.approx(eager.mean_cost(), rel=1e-4)
     for name, weights in eager.weights().items():
         assert (graphed.weights()[name] - weights).norm() <= 1e-4 * weights.norm(), name
+
+
+@pytest.mark.gpu
+def test_compiled_graphs_and_poststates_valued_at_once_match_plain_updates():
+    plain, ahead, compiled = make("cuda"), make("cuda"), make("cuda", compiled=True, captured=True)
+    plain.values_ahead = False
+    for step in range(20):  # of 8 updates
+        batch = make_batch(step, size=8 * 32)
+        errors = plain.train(batch, 8).clone()
+        for network in (ahead, compiled):
+            torch.testing.assert_close(network.train(batch, 8), errors, rtol=1e-2, atol=1e-3)
+        for network in (plain, ahead, compiled):
+            network.set_learning_rate(1e-6 * (step + 1))
+            if step % 7 == 0:
+                network.update_target_network()
 
 
 @pytest.mark.gpu

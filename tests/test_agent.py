@@ -27,7 +27,7 @@ class FakeNetwork:
         self.predicted = []
         self.weight_updates = 0
 
-    def predict(self, states):
+    def predict(self, states, hooks=False):
         self.predicted.append(states.copy())
         return np.tile([0.0, 1.0, 2.0], (len(states), 1))
 

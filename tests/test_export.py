@@ -129,6 +129,16 @@ def test_half_a_snapshot_is_a_snapshot(capsys):
     assert "epoch 1, 40 training steps" in capsys.readouterr().out
 
 
+def test_a_snapshot_with_large_weights_is_not_halved(capsys):
+    snapshot = Path(trained("breakout"))
+    weights, metadata = load_tensors(snapshot, "snapshot")
+    weights["layers.0.bias"][0] = 7e4
+    save_tensors(snapshot, "snapshot", weights, metadata)
+    assert main(["export", str(snapshot), "--format", "float16"]) == 2
+    assert "weights above 65,504" in capsys.readouterr().err
+    assert not list(Path().glob("exports/*"))
+
+
 def test_a_snapshot_from_a_gpu_is_for_every_machine(capsys):
     snapshot = Path(trained("breakout"))
     weights, metadata = load_tensors(snapshot, "snapshot")

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -223,7 +224,8 @@ def test_default_number_of_test_workers(two_threads):
     torch.set_num_threads(1)
     assert count_test_workers(auto, rom, 16, CPU) == 0
     gpu = torch.device("cuda")
-    assert count_test_workers(auto, rom, 1000, gpu) == (os.cpu_count() if os.cpu_count() > 1 else 0)
+    cores = len(psutil.Process().cpu_affinity())
+    assert count_test_workers(auto, rom, 1000, gpu) == (cores if cores > 1 else 0)
 
 
 def test_invalid_game_is_refused():

@@ -72,15 +72,19 @@ class DeepQNetwork(LearntState):
         self._cost = torch.zeros((), device=self.device)  # summed since the last mean_cost()
         self._cost_updates = 0
 
-    def predict(self, states: NDArray[Any] | Tensor) -> NDArray[np.float32]:
-        """Return Q(s, a; θ), [N, A], of states [N, H, *shape]."""
+    def predict(self, states: NDArray[Any] | Tensor, hooks: bool = False) -> NDArray[np.float32]:
+        """Return Q(s, a; θ), [N, A], of states [N, H, *shape].
+
+        Hooks of the modules run for certain only if asked for: a CUDA graph does not call them.
+        """
         if self._copy:
             self._copy.wait()  # the states may come from its stream
+        forward = self.network if hooks else self._forward
         with torch.inference_mode(), self._precision():
-            return np.asarray(self._forward(self._tensor(states)).cpu())
+            return np.asarray(forward(self._tensor(states)).cpu())
 
     def act(self, states: NDArray[Any] | Tensor) -> NDArray[np.float32]:
-        """Return Q-values as ``predict``; with an acting stream, those of before the last train."""
+        """Return Q(s, a; θ) as ``predict``; with an acting stream, by θ before the last train."""
         if not self._copy:
             return self.predict(states)
         with torch.inference_mode(), self._precision(), self._copy.acting():

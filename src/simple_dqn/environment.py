@@ -79,7 +79,8 @@ class Environment(ABC):
                 lane, finished or not.
 
         Returns:
-            observations, observation_dtype [len(lanes), *observation_shape].
+            observations, observation_dtype [len(lanes), *observation_shape], an array that is not
+            reused.
         """
 
     @abstractmethod

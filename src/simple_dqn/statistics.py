@@ -223,11 +223,12 @@ class Statistics(Callback):
         states = memory.states(lanes, np.maximum(memory.filled[lanes] - 1 - back, 0))
         from simple_dqn.networks.dormancy import dead_shares  # plotting must not wait for torch
 
-        return dead_shares(agent.network.network, lambda: _maxq(agent, states))
+        return dead_shares(agent.network.network, lambda: _maxq(agent, states, hooks=True))
 
 
-def _maxq(agent: Agent, states: NDArray[Any]) -> NDArray[np.float32]:
-    """Return max Q of states, [n], in batches to limit memory."""
-    parts = [agent.network.predict(states[i : i + 100]) for i in range(0, len(states), 100)]
+def _maxq(agent: Agent, states: NDArray[Any], hooks: bool = False) -> NDArray[np.float32]:
+    """Return max Q of states, [n], in batches to limit memory; hooks: see ``predict``."""
+    batches = [states[i : i + 100] for i in range(0, len(states), 100)]
+    parts = [agent.network.predict(batch, hooks) for batch in batches]
     maxq: NDArray[np.float32] = np.concatenate(parts).max(axis=1)
     return maxq

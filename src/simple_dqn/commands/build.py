@@ -6,13 +6,13 @@ Each object takes explicit values instead of the whole configuration.
 from __future__ import annotations
 
 import contextlib
-import os
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 
 from simple_dqn.agent import Agent
@@ -116,8 +116,8 @@ def build(
     environment = make_environment(config, game, rom, num_envs, seeds[1], shown, workers)
     if isinstance(environment, ParallelEnvironment):
         environment.together = device.type == "cuda"
-    concurrent = config.agent.concurrent and config.backend.acceleration
-    stream = make_acting_stream(device) if concurrent else None
+    aside = config.agent.concurrent and config.backend.acceleration and not config.network.noisy
+    stream = make_acting_stream(device) if aside else None
     upload = make_upload(config, environment, device, stream)
     playing = environment, make_buffer(config, environment, upload)
     memory = make_memory(config, environment, upload, seeds[2]) if with_memory else None
@@ -333,13 +333,13 @@ def count_test_lanes(config: Config) -> int:
 def count_test_workers(config: Config, rom: Path | None, lanes: int, device: torch.device) -> int:
     """Return the number of test processes: ``--test_workers``, by default one per CPU thread.
 
-    Beside a GPU, one per core. By default, at most one for two lanes; none with a single thread,
-    where it gains nothing, and none for games other than Atari, which may not support several
-    processes.
+    Beside a GPU, one per core. By default, at most one for two lanes; none with a single thread or
+    core, where it gains nothing, and none for games that may not support several processes.
     """
     if config.environment.test_workers >= 0:
         return config.environment.test_workers
-    cores = (os.cpu_count() or 1) if device.type == "cuda" else torch.get_num_threads()
+    on_gpu = device.type == "cuda"
+    cores = len(psutil.Process().cpu_affinity()) if on_gpu else torch.get_num_threads()
     workers = min(config.backend.threads or cores, lanes // 2)
     return workers if workers > 1 and rom is not None else 0
 

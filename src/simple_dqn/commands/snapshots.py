@@ -74,9 +74,12 @@ def snapshot_run(
 def snapshot_config(snapshot: Snapshot, given: Mapping[str, Any]) -> Config:
     """Return the options of a snapshot, overridden by the user's, for a single game.
 
-    Where it was trained does not matter: it runs on a GPU if there is one.
+    One that was trained on a GPU needs none: it then runs on the CPU.
     """
-    return resolve({"backend": "auto", "device_id": 0, **given, **ONE_GAME}, snapshot.config)
+    stored = snapshot.config
+    if stored.get("backend") == "gpu":
+        stored = {**stored, "backend": "auto", "device_id": 0}
+    return resolve({**given, **ONE_GAME}, stored)
 
 
 def load_snapshot_into(run: Run, snapshot: Snapshot) -> None:

@@ -195,7 +195,7 @@ class Capture:
         stream = torch.cuda.current_stream()
         try:
             self.graph = torch.cuda.CUDAGraph()
-            # A stream of its own: graphs captured on one would share the workspaces of libraries.
+            # On another stream than the last graph: they would share the workspaces of libraries.
             with torch.cuda.graph(self.graph, stream=torch.cuda.Stream()):  # type: ignore[no-untyped-call]
                 self.result = self.function(*self.inputs)
         except RuntimeError as error:

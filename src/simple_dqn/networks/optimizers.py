@@ -69,9 +69,9 @@ def make_optimizer(
         captured: make it capturable by a CUDA graph.
     """
     device = params[0].device
-    # Compiled and captured code reads the learning rate, which a schedule can change, from a
-    # tensor. On a GPU a number would also be rounded in another way.
-    tensor = compiled or captured or device.type == "cuda"
+    # Captured code reads the learning rate, which a schedule can change, from a tensor. On a GPU a
+    # number is also rounded in another way.
+    tensor = captured or device.type == "cuda"
     lr = torch.tensor(learning_rate, device=device) if tensor else learning_rate
     optimizer: torch.optim.Optimizer
     if name == "rmsprop":

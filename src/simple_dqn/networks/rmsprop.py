@@ -27,7 +27,7 @@ class RMSProp(torch.optim.Optimizer):
 
     Args:
         params: parameters to optimise.
-        lr: learning rate; a tensor, if compiled or captured.
+        lr: learning rate; captured by a graph, a tensor on the device.
         decay_rate: ρ.
         epsilon: ε.
         centered: which of the two formulas.
@@ -43,7 +43,8 @@ class RMSProp(torch.optim.Optimizer):
         centered: bool,
         compile: bool = False,
     ) -> None:
-        super().__init__(params, {"lr": lr})
+        # Compiled, a number would be compiled in, and each new one compiled again.
+        super().__init__(params, {"lr": torch.as_tensor(lr) if compile else lr})
         self.decay_rate, self.epsilon = decay_rate, epsilon
         update: Callable[..., None] = update_centered if centered else update_uncentered
         self.update = Compiled(update) if compile else update

@@ -29,7 +29,8 @@ class EnvironmentOptions:
         unit="processes", low=0, high=1024, commands=TRAIN)
     test_workers: int = option(
         -1, "processes that run the test games (0: none; -1: for Atari games one per thread of "
-        "--threads)", unit="processes", low=-1, high=1024, commands=TRAIN + TEST)
+        "--threads, or beside a GPU one per core)", unit="processes", low=-1, high=1024,
+        commands=TRAIN + TEST)
     frame_skip: int = option(
         4, "emulator frames for which each action is repeated", unit="frames", low=1, high=60,
         only=ALE, recipe="atari")

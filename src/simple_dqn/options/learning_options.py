@@ -133,7 +133,8 @@ class BackendOptions:
         "replay memory on the device and train with a CUDA graph",
         commands=("train", "resume", "profile_train"))
     threads: int = option(
-        0, "CPU threads of the network (0: one per core)", unit="threads", low=0, high=1024)
+        0, "CPU threads of the network (0: one per core; beside a GPU a single one)",
+        unit="threads", low=0, high=1024)
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,7 @@ class AgentOptions:
         unit="steps", low=0, commands=TRAIN)
     concurrent: bool = option(
         False, "learn while the games play, with --workers in other processes, instead of after "
-        "them; the transitions of a round can be learnt from the next one on (Daley and Amato "
-        "2021)", commands=TRAIN, only=ONLINE)
+        "them; the transitions of a round can be learnt from the next one on, and a GPU acts by "
+        "the weights of before the last updates (Daley and Amato 2021)",
+        commands=TRAIN, only=ONLINE)
 # fmt: on

@@ -103,11 +103,17 @@ def save_snapshot(
 
 
 def save_half(snapshot: Snapshot, path: Path) -> None:
-    """Write a snapshot with weights of float16, half as large, to share."""
+    """Write a snapshot with weights of float16, half as large, to share.
+
+    Raises:
+        UsageError: a weight is too large for it.
+    """
     metadata = snapshot._asdict()
     del metadata["path"]
     weights = metadata.pop("weights")
     weights = {n: t.half() if t.is_floating_point() else t for n, t in weights.items()}
+    if not all(bool(t.isfinite().all()) for t in weights.values()):
+        raise UsageError("the network has weights above 65,504, the largest number of float16")
     save_tensors(path, SNAPSHOT, weights, metadata)
 
 
