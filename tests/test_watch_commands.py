@@ -52,7 +52,7 @@ def test_window_opens_and_can_be_closed(in_trained, capsys, monkeypatch):
     scenes = []
 
     def close():
-        while len(scenes) < 30:
+        while len(scenes) < 60:  # up to 30 of them before the first action
             time.sleep(0.01)
         pygame.event.post(pygame.event.Event(pygame.QUIT))
 
