@@ -49,7 +49,7 @@ def main() -> None:
         states = np.stack(seen.states)
         filters, units = dead_shares(
             run.network.network,
-            lambda: [run.network.predict(states[i : i + 100]) for i in range(0, len(states), 100)],
+            lambda: [run.network.predict(part, hooks=True) for part in np.array_split(states, 50)],
         )
     print(f"{len(states)} states of {args.games} games: {filters:.1%} of the filters and "
           f"{units:.1%} of the hidden units never fire")  # fmt: skip

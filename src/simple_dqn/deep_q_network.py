@@ -178,6 +178,13 @@ class DeepQNetwork(LearntState):
         if self.target_network is not self.network:
             self.target_network.load_state_dict(self.network.state_dict())
 
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
+        """Set θ and the target network to what ``weights`` returned."""
+        self.network.load_state_dict(weights)
+        self.update_target_network()
+        if self._copy:
+            self._copy.refresh()
+
     def set_learning_rate(self, learning_rate: float) -> None:
         """Set the learning rate of the optimiser; called by a schedule."""
         set_learning_rate(self.optimizer, learning_rate)

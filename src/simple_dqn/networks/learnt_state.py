@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from simple_dqn.networks.acceleration import ActingCopy
 from simple_dqn.networks.q_network import QNetwork
 
 
-class LearntState:
+class LearntState(ABC):
     """θ, θ⁻, the optimiser's state and the counts of a ``DeepQNetwork``: read and restored."""
 
     network: QNetwork
@@ -20,19 +20,14 @@ class LearntState:
     weight_updates: int
     _cost: Tensor
     _cost_updates: int
-    _copy: ActingCopy | None
 
     def weights(self) -> dict[str, Tensor]:
         """Return θ, by the names used in a snapshot."""
         return {name: t.contiguous() for name, t in self.network.state_dict().items()}
 
+    @abstractmethod
     def load_weights(self, weights: dict[str, Tensor]) -> None:
         """Set θ and the target network to what ``weights`` returned."""
-        self.network.load_state_dict(weights)
-        if self.target_network is not self.network:
-            self.target_network.load_state_dict(weights)
-        if self._copy:
-            self._copy.refresh()
 
     def training_state(self) -> dict[str, Tensor]:
         """Return what else resuming needs: the target network and the optimiser's state."""

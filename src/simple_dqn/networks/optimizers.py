@@ -69,15 +69,12 @@ def make_optimizer(
         captured: make it capturable by a CUDA graph.
     """
     device = params[0].device
-    # Captured code reads the learning rate, which a schedule can change, from a tensor. On a GPU a
-    # number is also rounded in another way.
-    tensor = captured or device.type == "cuda"
-    lr = torch.tensor(learning_rate, device=device) if tensor else learning_rate
+    # Captured code reads the learning rate, which a schedule can change, from a tensor.
+    lr = torch.tensor(learning_rate, device=device) if captured else learning_rate
     optimizer: torch.optim.Optimizer
     if name == "rmsprop":
         return RMSProp(params, lr, decay_rate, epsilon, centered, compiled)
     if name == "adam":
-        lr = lr if captured else learning_rate
         optimizer = Adam(params, lr, eps=epsilon, fused=True, capturable=captured)
     elif name == "sgd":
         optimizer = torch.optim.SGD(params, learning_rate)

@@ -27,7 +27,7 @@ class RMSProp(torch.optim.Optimizer):
 
     Args:
         params: parameters to optimise.
-        lr: learning rate; captured by a graph, a tensor on the device.
+        lr: learning rate.
         decay_rate: ρ.
         epsilon: ε.
         centered: which of the two formulas.
@@ -43,8 +43,13 @@ class RMSProp(torch.optim.Optimizer):
         centered: bool,
         compile: bool = False,
     ) -> None:
-        # Compiled, a number would be compiled in, and each new one compiled again.
-        super().__init__(params, {"lr": torch.as_tensor(lr) if compile else lr})
+        super().__init__(params, {"lr": lr})
+        # Each new number would be compiled again, and a GPU divides by a number with other rounding
+        # than by a tensor, as a graph does.
+        for group in self.param_groups:
+            device = group["params"][0].device
+            if compile or device.type == "cuda":
+                group["lr"] = torch.as_tensor(lr, device=device)
         self.decay_rate, self.epsilon = decay_rate, epsilon
         update: Callable[..., None] = update_centered if centered else update_uncentered
         self.update = Compiled(update) if compile else update

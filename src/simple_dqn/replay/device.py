@@ -19,6 +19,14 @@ logger = logging.getLogger(__name__)
 SHARE = 0.8  # of the device's free memory that the replay memory can take
 
 
+def to_device(array: NDArray[Any], device: torch.device) -> Tensor:
+    """Return an array as a tensor on a device; nothing waits for the copy."""
+    tensor = torch.as_tensor(array)
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
 class Upload:
     """Copies arrays to a device through pinned memory, without waiting.
 
@@ -36,11 +44,8 @@ class Upload:
     def __call__(self, array: NDArray[Any]) -> Tensor:
         """Return the array, which is not changed later, as a tensor on the device."""
         if array is not self._last[0]:
-            tensor = torch.as_tensor(array)
-            if self.device.type == "cuda":
-                tensor = tensor.pin_memory()
             with torch.cuda.stream(self.stream):
-                self._last = array, tensor.to(self.device, non_blocking=True)
+                self._last = array, to_device(array, self.device)
         return self._last[1]
 
     def for_memory(self, array: NDArray[Any]) -> Tensor:
@@ -80,7 +85,7 @@ class DeviceStateBuffer(StateBuffer):
         super().restart(lanes, observations)
         every = np.arange(len(self._inputs)) if lanes is None else lanes
         with torch.cuda.stream(self.upload.stream):
-            rows = torch.as_tensor(every).to(self.upload.device, non_blocking=True)
+            rows = to_device(every, self.upload.device)
             self._inputs[rows] = 0
             self._inputs[rows, -1] = self.upload(observations)
 
@@ -121,13 +126,13 @@ class DeviceScreens:
     def __setitem__(self, at: tuple[Any, Any], screens: NDArray[np.uint8]) -> None:
         """Write ``screens`` [n, *shape] to (lanes [n], slots [n])."""
         lanes, slots = at
-        rows = torch.as_tensor(lanes * self.slots + slots).to(self.device, non_blocking=True)
+        rows = to_device(lanes * self.slots + slots, self.device)
         self.rows[rows] = self.upload.for_memory(screens).reshape(len(rows), -1)
 
     def __getitem__(self, at: tuple[Any, Any]) -> NDArray[np.uint8]:
         """Return the screens at (lanes, slots), broadcast together: uint8 [..., *shape]."""
         lanes, slots = np.broadcast_arrays(*at)
-        rows = torch.as_tensor(lanes * self.slots + slots).to(self.device)
+        rows = to_device(lanes * self.slots + slots, self.device)
         return self.rows[rows].cpu().numpy().reshape(*lanes.shape, *self.shape)
 
     def gather(self, numbers: NDArray[np.int64]) -> Tensor:
@@ -136,10 +141,8 @@ class DeviceScreens:
         Returns:
             uint8 [B, H, *shape], on the device.
         """
-        rows = torch.as_tensor(np.where(numbers >= 0, numbers, len(self.rows) - 1))
-        if self.device.type == "cuda":
-            rows = rows.pin_memory()  # so that nothing waits for the copy
-        states = self.rows[rows.to(self.device, non_blocking=True)]
+        rows = to_device(np.where(numbers >= 0, numbers, len(self.rows) - 1), self.device)
+        states = self.rows[rows]
         return states.reshape(*numbers.shape, *self.shape)
 
 
