@@ -44,7 +44,7 @@ SMALL = {
 }  # fmt: skip
 VARIANTS = {
     "plain": {},
-    "lanes": {"num_envs": 4, "n_step": 3, "optimizer": "adam"},
+    "lanes": {"num_envs": 4, "n_step": 3, "n_step_end": 1, "optimizer": "adam"},
     "prioritized": {"prioritized": True, "double_q": True, "learning_rate_schedule": "linear"},
     "rainbow": {"preset": "rainbow", "quantiles": 5, "num_envs": 2},
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import pytest
 
 from simple_dqn.agent import Callback
@@ -87,6 +88,29 @@ def test_schedules_advance_offline(breakout):
         assert rate == pytest.approx(0.02 * (1 - 40 / 80))  # of the whole run, two epochs of 40
 
 
+def test_returns_become_shorter_over_the_whole_run(breakout):
+    """From 3 rewards to 1 over 80 steps: 3 − 2·t/80, rounded."""
+    config = resolve({**SMALL, "n_step": 3, "n_step_end": 1, "train_frequency": 1})
+    used, lengths = [], []
+
+    class Listener(Callback):
+        def on_step(self, agent, step):
+            used.append(agent.memory.n_step)
+
+        def on_train(self, agent, errors):
+            discounts = np.unique(agent.memory.sample(200).discounts)
+            lengths.append(max(np.log(discounts[discounts > 0]) / np.log(0.99)))
+
+    with build(config, "breakout", breakout) as run:
+        run.agent.play_random(20)
+        assert run.agent.memory.n_step == 3
+        run.agent.callbacks.append(Listener())
+        run.agent.train(40)
+        run.agent.train(40)
+    assert used == [3] * 19 + [2] * 41 + [1] * 20  # 2.5 and 1.5 are rounded to 2
+    assert lengths == pytest.approx(used, abs=1e-4)  # float32
+
+
 def test_noisy_layers_are_noisy_in_training_only(breakout):
     config = resolve({**SMALL, "noisy": True, "target_steps": 20})
     noises = []
@@ -119,6 +143,8 @@ def test_invalid_schedules_are_refused():
         ({"learning_rate_end": 0.1}, "no effect with --learning_rate_schedule constant"),
         ({"priority_exponent": 0.5}, "--priority_exponent has no effect with --prioritized"),
         ({"priority_exponent_end": 0.0}, "--priority_exponent_end has no effect"),
+        ({"prioritized": True, "priority_decay_steps": 9}, "without --priority_exponent_end"),
+        ({"n_step_decay_steps": 9}, "--n_step_decay_steps has no effect without --n_step_end"),
         ({"exploration_schedule": "exponential", "exploration_rate_end": 0.0}, "above 0"),
         ({"learning_rate_schedule": "exponential"}, "above 0"),
         ({"learning_rate_schedule": "linear", "optimizer": "adadelta"}, "no learning rate"),

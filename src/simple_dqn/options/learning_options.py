@@ -29,6 +29,13 @@ class ReplayOptions:
     n_step: int = option(
         1, "rewards summed before bootstrapping from the target network", unit="steps",
         low=1, high=100, commands=TRAIN)
+    n_step_end: int | None = option(
+        None, "n_step at the end of its decay, linear and rounded: long returns learn faster at "
+        "first, short ones are less biased by old policies (default: constant)", unit="steps",
+        low=1, high=100, commands=TRAIN)
+    n_step_decay_steps: int = option(
+        0, "training steps until n_step_end (0: the whole run)", unit="steps", low=0,
+        commands=TRAIN)
     prioritized: bool = option(
         False, "sample transitions in proportion to |δ|^priority_exponent, and correct the bias "
         "with importance-sampling weights (Schaul et al. 2016)", commands=TRAIN)

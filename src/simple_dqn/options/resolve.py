@@ -159,6 +159,12 @@ def _check_effects(values: Mapping[str, Any], given: Mapping[str, Any]) -> None:
                 raise UsageError(
                     f"--{f.name} has no effect with --{other} {values[other]}: leave it out"
                 )
+    for name, end in (
+        ("n_step_decay_steps", "n_step_end"),
+        ("priority_decay_steps", "priority_exponent_end"),
+    ):
+        if given.get(name) and values[end] is None:
+            raise UsageError(f"--{name} has no effect without --{end}: leave it out")
     if values["optimizer"] == "adadelta" and "learning_rate" in given:
         raise UsageError("--learning_rate has no effect with --optimizer adadelta: leave it out")
     if values["play_games"] and (given.get("load_experience") or given.get("offline")):
