@@ -136,7 +136,7 @@ async def play(seconds: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     try:
         with tempfile.TemporaryDirectory() as folder:
-            snapshot = str(Path("snapshots/pong_fast_16.safetensors").resolve())
+            snapshot = str(Path("snapshots/pong_fast_40.safetensors").resolve())
             async with Chromium() as page, served(["play", snapshot, *options], folder) as (_, url):
                 await page.look(1300, 900)
                 await page.open(url)

@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium"),
 ]
-SNAPSHOT = str(Path("snapshots/pong_fast_16.safetensors").resolve())
+SNAPSHOT = str(Path("snapshots/pong_fast_40.safetensors").resolve())
 PLAY = ["play", SNAPSHOT, "--display", "browser", "--open", "false", "--random_seed", "1"]
 # The row of the top of Pong's right paddle.
 PADDLE = """(() => {
