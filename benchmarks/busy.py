@@ -22,7 +22,7 @@ from pathlib import Path
 
 SPINS = ("default", "1000", "2000", "5000", "20000")
 RUN = (
-    "--epochs", "1", "--random_steps", "400", "--train_steps", "240", "--test_steps", "0",
+    "--epochs", "1", "--random_steps", "400", "--train_steps", "1000", "--test_steps", "0",
     "--exploration_rate_start", "0.1", "--random_seed", "1", "--no_checkpoint",
 )  # fmt: skip
 
