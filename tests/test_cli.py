@@ -3,11 +3,12 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from simple_dqn.errors import UsageError
-from simple_dqn.main import main
+from simple_dqn.main import EXTRAS, main
 from simple_dqn.options.definitions import options
 from simple_dqn.options.option import number_text, short_text
 from simple_dqn.options.parser import COMMANDS, parse, top_level_help
@@ -116,6 +117,14 @@ def test_help_imports_no_heavy_package():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout.splitlines()[-1] == "[]"
+
+
+def test_missing_packages_of_commands_are_named():
+    project = (Path(__file__).parent.parent / "pyproject.toml").read_text()
+    for extra in ("page", "watch", "analysis", "sweep"):
+        listed = re.search(rf"^{extra} = \[(.*)\]", project, re.MULTILINE)[1]
+        for package in re.findall(r'"([\w\[\]-]+)>', listed):
+            assert any(package in value for value in EXTRAS.values()), package
 
 
 def test_repeated_and_multiple_file_arguments():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+import os
 
 import numpy as np
 import pytest
@@ -23,7 +25,8 @@ def write_run(path, tests, random=0.0, steps=1000, record=None):
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [(0, "random", random, 0)]
     for epoch, score in enumerate(tests, 1):
-        rows += [(epoch, "train", 0.0, epoch * steps), (epoch, "test", score, epoch * steps)]
+        total = epoch * steps if steps else ""
+        rows += [(epoch, "train", 0.0, total), (epoch, "test", score, total)]
     with open(path, "w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, restval="0", lineterminator="\n")
         writer.writeheader()
@@ -41,6 +44,13 @@ def write_run(path, tests, random=0.0, steps=1000, record=None):
             "command_line": ["simple-dqn", "train", game], "versions": {"torch": "2.13.0"},
         }  # fmt: skip
         path.with_suffix(".json").write_text(json.dumps({"runs": [entry]}))
+    return path
+
+
+def header_only(path):
+    """Write the statistics of a run that is in its first phase."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(",".join(COLUMNS) + "\n")
     return path
 
 
@@ -166,6 +176,14 @@ def test_page_and_figure_escape_labels_and_take_one_run(tmp_path):
         (lambda f: f.mkdir(), "there is no statistics file (*.csv) in the folder 'results'"),
         (lambda f: (f.mkdir(), (f / "x.csv").write_text("a,b\n1,2\n")), "'results/x.csv' is not"),
         (lambda f: write_run(f / "pong.csv", []), "no run with a test"),
+        (lambda f: header_only(f / "pong.csv"), "no run with a test"),
+        (lambda f: write_run(f / "pong.csv", [1.0], steps=""), "a test without its score or"),
+        (lambda f: write_run(f / "pong.csv", [1.0], steps=math.inf), "a test without its score"),
+        (lambda f: write_run(f / "Own.csv", [1.0], random=math.nan), "has a random phase in which"),
+        (
+            lambda f: (study(f), (f / "comparison.png").write_text("mine\n")),
+            "'results/comparison.png' is not of a comparison",
+        ),
         (
             lambda f: (study(f), (f / "pong_plain_1.csv").write_text("epoch,phase\n")),
             "'results/pong_plain_1.csv' is not",
@@ -183,6 +201,23 @@ def test_bad_input_is_one_line(make, message, tmp_path, monkeypatch, capsys):
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert message in error
     assert not (tmp_path / "results" / "comparison.html").exists()
+
+
+def test_a_run_in_its_first_phase_is_left_out(tmp_path, caplog):
+    header_only(study(tmp_path) / "pong_new.csv")
+    assert len(read_study([tmp_path])) == 8
+    assert "pong_new.csv is left out" in caplog.text
+
+
+def test_names_that_are_no_text_and_no_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    folder = os.fsdecode(b"\xff")
+    write_run(tmp_path / folder / "pong_1.csv", [1.0])
+    assert main(["compare", folder, "--comparison_file", f"{folder}/c"]) == 0
+    assert "\ufffd" in capsys.readouterr().out
+    for name in ("", "results/"):
+        assert main(["compare", folder, "--comparison_file", name]) == 2
+        assert "has no name of a file" in capsys.readouterr().err
 
 
 def test_published_scores():

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from simple_dqn.agent import Agent
 from simple_dqn.callbacks.progress import Progress
 from simple_dqn.commands import build
 from simple_dqn.commands import resume as resuming
@@ -152,6 +153,31 @@ def test_test_prints_scores_and_protocol(trained, capsys):
     assert "no game ended" in capsys.readouterr().out
     assert [(r["epoch"], r["phase"], r["steps"]) for r in rows("test.csv")] == [("2", "test", "50")]
     assert main(["test", "snapshots/pong_2.safetensors", "--csv_file", "test.csv"]) == 2
+
+
+def test_the_row_of_a_test_replaces_only_statistics(trained, capsys, monkeypatch):
+    snapshot, done = "snapshots/pong_2.safetensors", Path("test.csv")
+    before = Path(snapshot).read_bytes()
+    refuse(
+        capsys,
+        ["test", snapshot, "--csv_file", snapshot, "--overwrite", "--test_steps", 10],
+        "is not a statistics file",
+    )
+    assert Path(snapshot).read_bytes() == before
+    arguments = ["test", snapshot, "--csv_file", "test.csv", "--overwrite", "--test_steps", "50"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Agent, "test", interrupt)
+        assert main(arguments) == 130
+    assert not done.exists()
+    run(*arguments)
+    before = done.read_bytes()
+    monkeypatch.setattr(Agent, "test", interrupt)
+    assert main(arguments) == 130
+    assert done.read_bytes() == before
+
+
+def interrupt(*_, **__):
+    raise KeyboardInterrupt
 
 
 def test_load_weights_and_play_games(trained, capsys):

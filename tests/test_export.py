@@ -165,6 +165,17 @@ def test_a_folder_to_share():
     assert main(["test", str(folder / "snapshot.safetensors"), "--test_steps", "100"]) == 0
 
 
+@pytest.mark.parametrize("column", ["steps", "last_exploration_rate", "std_game_reward"])
+def test_a_card_of_damaged_statistics(capsys, column):
+    snapshot = trained("breakout", "--filters", "8", "--hidden_units", "32")
+    path = Path("results/breakout_x.csv")
+    lines = [line.split(",") for line in path.read_text().splitlines()]
+    lines[-1][lines[0].index(column)] = "x"
+    path.write_text("".join(",".join(line) + "\n" for line in lines))
+    assert main(["export", snapshot, "--format", "folder"]) == 2
+    assert f"'{path}' is damaged" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

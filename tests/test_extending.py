@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import sys
@@ -37,6 +38,18 @@ def test_page_contains_the_examples_and_they_are_short():
     assert all(len(file.splitlines()) < 40 for file in files)
 
 
+def test_documents_name_methods_that_exist():
+    bodies = {}
+    for path in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                methods = {m.name for m in node.body if isinstance(m, ast.FunctionDef)}
+                bodies.setdefault(node.name, set()).update(methods)
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for name, method in re.findall(r"\b([A-Z]\w+)\.(\w+)", page.read_text()):
+            assert name not in bodies or method in bodies[name], (page.name, name, method)
+
+
 def test_documented_command_learns_catch(in_examples, capsys):
     command = re.search(r"train\.sh (catch .*)", DOC)[1].split()
     assert main(["train", *command, "--train_steps", "3000", "--test_steps", "900"]) == 0
@@ -46,7 +59,9 @@ def test_documented_command_learns_catch(in_examples, capsys):
     assert main(["test", snapshot, *arguments]) == 0
     assert "20 games in 180 steps" in capsys.readouterr().out
     assert main(["play", snapshot, *arguments[:2], "--display", "none"]) == 0
-    refuse(capsys, ["test", snapshot], "give --environment catch:Catch to run its code")
+    for game in ([], ["--game", "catch"], ["--game", "pong"]):
+        message = "give --environment catch:Catch to run its code"
+        refuse(capsys, ["test", snapshot, *game], message)
     refuse(capsys, ["test", snapshot, "--environment", "gym"], "trained with --environment catch")
     refuse(capsys, ["record", snapshot, *arguments[:2]], "has no method 'screen'")
 

@@ -201,6 +201,22 @@ def test_planning_touches_no_files(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("saved", "warned"),
+    [
+        (dict(learning_rate_schedule="linear", learning_rate_end=1e-5), True),
+        (dict(learning_rate_schedule="linear", learning_rate_decay_steps=9), False),
+        (dict(n_step=5, n_step_end=1), True),
+        (dict(n_step=5, n_step_end=1, n_step_decay_steps=9), False),
+        (dict(prioritized=True), True),
+        ({}, False),
+    ],
+)
+def test_schedules_that_more_epochs_stretch_are_said(saved, warned):
+    plan = plan_resume(False, {"epochs": 9}, found(checkpoint(**saved)))
+    assert [("extend over 9 epochs" in text) for text in plan.warnings] == [True] * warned
+
+
 def test_options_that_change_the_run_are_named():
     given = {
         "discount_rate": 0.9, "batch_size": 32, "epochs": 9, "csv_file": "x.csv", "threads": 1,

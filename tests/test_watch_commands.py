@@ -156,6 +156,7 @@ def test_plot_and_visualize_write_next_to_the_results(in_trained):
         (["record", "results/breakout.csv"], "is not a Simple DQN snapshot"),
         (["visualize", SNAPSHOT, "--visualization_filters", "0"], "be from 1 to 64 filters, not 0"),
         (["visualize", SNAPSHOT, "--visualization_file", "results"], "is a folder"),
+        (["visualize", SNAPSHOT, "--visualization_file", SNAPSHOT], "name must end in .html"),
         (["plot", "nosuch.csv"], "there is no file 'nosuch.csv'"),
         (["plot", "results/breakout.json"], "is not a statistics file"),
         (["plot"], "are required: CSVS"),

@@ -25,6 +25,7 @@ from simple_dqn.options.resolve import check, resolve
 logger = logging.getLogger("simple_dqn")
 
 # Packages that only some commands need, by module.
+SWEEP = "optuna 'ray[tune]' rich"
 EXTRAS = {
     "aiohttp": "aiohttp",
     "av": "av",
@@ -36,7 +37,9 @@ EXTRAS = {
     "pandas": "pandas",
     "pyarrow": "pyarrow",
     "pygame": "pygame-ce",
-    "ray": "'ray[tune]'",
+    "optuna": SWEEP,
+    "ray": SWEEP,
+    "rich": SWEEP,
     "scipy": "scipy",
 }
 
@@ -95,7 +98,7 @@ def explained(arguments: list[str]) -> int:
         if package is None:
             raise
         install = f"{sys.executable} -m pip install {package}"
-        complain(f"'{command}' needs the package {package}: {install}")
+        complain(f"'{command}' needs {package}: {install}")
         return 2
     except AttributeError as error:
         if not (line := moved(error)):

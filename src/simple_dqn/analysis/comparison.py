@@ -159,7 +159,13 @@ def _scales(
     scales = {}
     for game in games:
         own = [run for run in runs if run.game == game]
-        zero = float(np.nanmean([run.random_score for run in own] or [np.nan]))
+        random = [score for run in own if not np.isnan(score := run.random_score)]
+        if not random:
+            raise UsageError(
+                f"scores of {game} cannot be normalised: none of its runs has a random phase in "
+                f"which a game ended (--random_steps)"
+            )
+        zero = float(np.mean(random))
         means = pd.Series([r.last for r in own]).groupby([r.label for r in own]).mean()
         one = float(means.max())
         if not zero < one:

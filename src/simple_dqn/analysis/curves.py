@@ -124,9 +124,10 @@ def read_table(path: Path) -> pd.DataFrame:
     cells = cells[cells["phase"] != "play"].reset_index(drop=True)  # no part of a learning curve
     named = cells[["epoch", "phase"]]
     numbers = cells.drop(columns=["epoch", "phase"])
-    numbers = numbers.loc[:, (numbers != "").any()].replace("", "nan")
+    # What older versions did not write is left out; what each run has is there without rows, too.
+    there = (numbers != "").any() | numbers.columns.isin(COLUMNS[:16])
     try:
-        return named.join(numbers.astype(float))
+        return named.join(numbers.loc[:, there].replace("", "nan").astype(float))
     except ValueError:
         where = _first_damage(numbers.set_index(named["epoch"]))
         raise UsageError(f"'{path}' is damaged ({where})") from None

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from simple_dqn.analysis.curves import SEED_AND_PLACES, read_table
@@ -127,6 +128,8 @@ def read_study(paths: Sequence[Path]) -> list[StudyRun]:
         run = _read(path)
         if run.tests.empty:
             logger.warning("%s is left out: no game ended in a test", path)
+        elif not np.isfinite(run.tests[["average_reward", "total_train_steps"]]).all(axis=None):
+            raise UsageError(f"'{path}' is damaged: a test without its score or training steps")
         else:
             runs.append(run)
     if not runs:
@@ -164,12 +167,17 @@ def _game_of(name: str) -> str:
 
 def _label_of(path: Path, game: str) -> str:
     """Return what the file's name, or else its folder's, says besides the game and a seed."""
-    name, spelling = path.stem, file_name(game)
+    name, spelling = _text(path.stem), file_name(game)
     if f"{name}_".startswith(f"{spelling}_"):
         name = name[len(spelling) :].lstrip("_")
     label = re.sub(r"(^|[_-])(seed|run|s)?\d+$", "", name)
-    folder = path.absolute().parent.name
+    folder = _text(path.absolute().parent.name)
     return label or ("" if folder == "results" else folder)
+
+
+def _text(name: str) -> str:
+    """Return a file's name as text that can be printed, also where it is not UTF-8."""
+    return os.fsencode(name).decode(errors="replace")
 
 
 def _apart(runs: list[StudyRun]) -> list[StudyRun]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from simple_dqn.analysis.comparison import compare as compare_runs
@@ -26,8 +27,10 @@ def compare(paths: Sequence[Path], options: CompareOptions) -> None:
             written.
     """
     targets = {kind: Path(f"{options.comparison_file}.{kind}") for kind in ("csv", "png", "html")}
+    if not os.path.basename(options.comparison_file):
+        raise UsageError(f"--comparison_file '{options.comparison_file}' has no name of a file")
     comparison = compare_runs(read_study(paths), options.normalize)
-    _require_own(targets["csv"])
+    _require_own(targets)
     for target in targets.values():
         require_place(target, "comparison_file")
     print(text_of(comparison), end="", flush=True)
@@ -35,11 +38,17 @@ def compare(paths: Sequence[Path], options: CompareOptions) -> None:
     write_atomically(targets["csv"], csv_of(comparison).encode())
     write_atomically(targets["png"], figure_png(comparison))
     html = page_html(comparison, title, targets["html"].absolute().parent)
-    write_atomically(targets["html"], html.encode())
+    write_atomically(targets["html"], html.encode(errors="replace"))
     logger.info("wrote %s", ", ".join(map(str, targets.values())))
 
 
-def _require_own(path: Path) -> None:
-    """Raise UsageError for an existing file that no comparison has written."""
-    if path.exists() and not path.read_text(errors="replace").startswith(OUTPUT):
-        raise UsageError(f"'{path}' is not of a comparison: give another --comparison_file")
+def _require_own(targets: Mapping[str, Path]) -> None:
+    """Raise UsageError for an existing file that no comparison has written.
+
+    The CSV file is written first, so figure and page without it are of something else.
+    """
+    table = targets["csv"]
+    own = table.is_file() and table.read_text(errors="replace").startswith(OUTPUT)
+    for path in targets.values():
+        if path.exists() and not own:
+            raise UsageError(f"'{path}' is not of a comparison: give another --comparison_file")

@@ -118,7 +118,7 @@ def _card(snapshot: Snapshot, config: Config) -> str:
                 mean, deviation = float(row["average_reward"]), float(row["std_game_reward"] or 0)
                 score = (
                     f"| score | {mean:.2f} ± {deviation:.2f} over {row['nr_games']} games: "
-                    f"{int(row['steps']):,} steps at ε {float(row['last_exploration_rate']):g}"
+                    f"{float(row['steps']):,.0f} steps at ε {float(row['last_exploration_rate']):g}"
                     f"{_protocol(config)} |\n"
                 )
     record = csv_file.with_suffix(".json")

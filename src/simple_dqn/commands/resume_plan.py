@@ -100,8 +100,13 @@ def _plan_exactly(saved: SavedRun, given: Mapping[str, Any], found: Found) -> Pl
         raise UsageError(f"the run is in epoch {saved.epoch} already: give more --epochs")
     network = config.network
     warnings: tuple[str, ...] = ()
-    falls = network.learning_rate_schedule != "constant" and not network.learning_rate_decay_steps
-    if config.run.epochs != saved.config.get("epochs") and (falls or config.replay.prioritized):
+    replay = config.replay
+    falls = (
+        (network.learning_rate_schedule != "constant" and not network.learning_rate_decay_steps)
+        or (replay.n_step_end is not None and not replay.n_step_decay_steps)
+        or replay.prioritized
+    )
+    if falls and config.run.epochs != saved.config.get("epochs"):
         warnings = (
             f"schedules of the whole run now extend over {config.run.epochs} epochs: the result "
             f"is not that of a run with as many epochs from the start",

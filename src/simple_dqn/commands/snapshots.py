@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from simple_dqn.callbacks.writers import CSVFile
 from simple_dqn.commands.build import Run, build
-from simple_dqn.environments.games import find_rom
+from simple_dqn.environments.games import find_game, find_rom
 from simple_dqn.errors import UsageError
 from simple_dqn.options.definitions import Config
 from simple_dqn.options.resolve import resolve
+from simple_dqn.statistics import Row
 from simple_dqn.storage.files import require_place
 from simple_dqn.storage.snapshot import Saved, Snapshot, fitting_weights
+from simple_dqn.storage.statistics_file import require_statistics
 
 ONE_GAME = {"num_envs": 1, "workers": 0}  # overrides a snapshot's options
 
 
-def find_snapshots_game(snapshot: Saved, environment: str = "") -> tuple[str, Path | None]:
+def find_snapshots_game(
+    snapshot: Saved, environment: str = "", name: str | None = None
+) -> tuple[str, Path | None]:
     """Return (game, ROM) of a snapshot or checkpoint, with the ROM from roms/ or from ale-py.
 
     Args:
         snapshot: it may come from anyone, so it must not decide alone which modules run.
         environment: the user's ``--environment``.
+        name: another game of the same environment, by the user.
 
     Raises:
         UsageError: there is no such game, or its code needs the user's consent.
@@ -37,6 +42,8 @@ def find_snapshots_game(snapshot: Saved, environment: str = "") -> tuple[str, Pa
             f"'{snapshot.path}' was trained on a custom environment: "
             f"give --environment {own} to run its code"
         )
+    if name:
+        return find_game(name, own)[1:]
     if ":" in own:
         return snapshot.game, None
     if own == "gym":
@@ -119,15 +126,19 @@ def load_weights(run: Run, snapshot: Snapshot) -> None:
         raise UsageError(f"'{snapshot.path}': {error}") from None
 
 
-def open_test_csv(config: Config) -> tuple[CSVFile, ...]:
+def open_test_csv(config: Config) -> tuple[Callable[[Row], None], ...]:
     """Return the CSV file for the row of a test, if requested.
 
     Raises:
-        UsageError: it exists already.
+        UsageError: it exists already, or is no statistics file that may be replaced.
     """
+    if not config.run.csv_file:
+        return ()
     path = Path(config.run.csv_file)
-    if config.run.csv_file:
-        require_place(path, "csv_file")
-    if config.run.csv_file and path.exists() and not config.run.overwrite:
-        raise UsageError(f"'{path}' exists: give another --csv_file, or --overwrite true")
-    return (CSVFile(path),) if config.run.csv_file else ()
+    require_place(path, "csv_file")
+    if path.exists():
+        if not config.run.overwrite:
+            raise UsageError(f"'{path}' exists: give another --csv_file, or --overwrite true")
+        require_statistics(path)
+    # Made with its row: a test that is interrupted leaves what was there.
+    return (lambda row: CSVFile(path)(row),)

@@ -12,7 +12,7 @@ from simple_dqn.commands.snapshots import (
     open_test_csv,
     snapshot_config,
 )
-from simple_dqn.environments.games import find_game, noop_frames
+from simple_dqn.environments.games import noop_frames
 from simple_dqn.options.option import short_text
 from simple_dqn.storage.snapshot import Snapshot
 
@@ -23,10 +23,7 @@ def test(snapshot: Snapshot, given: Given) -> None:
     """Test a snapshot; print mean ± standard deviation, minimum, maximum and the protocol."""
     name = given.pop("game", None)
     config = snapshot_config(snapshot, given)
-    if name:
-        _, game, rom = find_game(name, config.environment.environment)
-    else:
-        game, rom = find_snapshots_game(snapshot, given.get("environment", ""))
+    game, rom = find_snapshots_game(snapshot, given.get("environment", ""), name)
     with build(config, game, rom, with_memory=False) as run:
         load_snapshot_into(run, snapshot)
         show_and_record(run)

@@ -22,6 +22,8 @@ def visualize(snapshot: Snapshot, given: Given) -> None:
     require_place(page, "visualization_file")
     if page.is_dir():
         raise UsageError(f"--visualization_file '{page}' is a folder: add a file's name")
+    if page.suffix.lower() not in (".html", ".htm"):  # never statistics or a snapshot
+        raise UsageError(f"--visualization_file '{page}': its name must end in .html")
     chosen = given.get("environment", "")
     with snapshot_run(snapshot, config, chosen, with_tests=False) as run:
         write_page(

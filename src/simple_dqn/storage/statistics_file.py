@@ -9,6 +9,15 @@ from pathlib import Path
 from simple_dqn.errors import UsageError
 from simple_dqn.statistics import COLUMNS, PHASES, Row
 
+# What a row without it is damaged for, and how it is written.
+NEEDED = {
+    "epoch": int,
+    "steps": float,  # a spreadsheet may write 12.0
+    "total_time": float,
+    "average_reward": float,
+    "last_exploration_rate": float,
+}
+
 
 def read_text(path: Path) -> str:
     """Return a statistics file as the program writes it, without a half-written last line.
@@ -44,6 +53,14 @@ def require_header(text: str, path: Path) -> None:
         raise UsageError(f"'{path}' is not a statistics file of Simple DQN")
 
 
+def require_statistics(path: Path) -> None:
+    """Raise UsageError unless ``path`` is a statistics file, be it damaged."""
+    try:
+        require_header(read_text(path), path)
+    except (OSError, ValueError, csv.Error):
+        raise UsageError(f"'{path}' is not a statistics file of Simple DQN") from None
+
+
 def read_csv(path: Path) -> list[Row]:
     """Return the rows of a statistics file as strings, without a partial last row.
 
@@ -55,7 +72,9 @@ def read_csv(path: Path) -> list[Row]:
         require_header(text, path)
         rows = list(csv.DictReader(io.StringIO(text)))
         for row in rows:
-            int(row["epoch"]), float(row["total_time"]), float(row["average_reward"])
+            for column in COLUMNS:
+                if column in NEEDED or (column != "phase" and row.get(column)):
+                    NEEDED.get(column, float)(row[column])
             if row["phase"] not in PHASES:
                 raise ValueError(f"unknown phase '{row['phase']:.20}'")
     except (OSError, ValueError, TypeError, csv.Error) as error:

@@ -76,7 +76,7 @@ class Trials(OptunaSearch):  # type: ignore[misc]
         except UsageError:  # the run will say so
             name = trial_run(search.game, search.given, self.count, {}).name
             run = search.largest._replace(name=name, given={**search.largest.given, **point})
-        search.study.require_same(run.name, run.game, run.given)
+        search.study.keep(run.name, run.game, run.given)
         return {"run": search.study.trial(run)}
 
 
@@ -139,7 +139,7 @@ class Search:
             )
         study.require_room([self.largest])
         searched = {"search": {name: list(domain) for name, domain in space.items()}}
-        study.require_same(f"{file_name(game.game)}_search", game.name, {**given, **searched})
+        study.keep(f"{file_name(game.game)}_search", game.name, {**given, **searched})
         self.kept: list[dict[str, Any]] = []  # the points of the trials that are kept, in order
         while kept := study.storage(self._name(len(self.kept) + 1)).read(COMMAND):
             known = json.loads(kept)

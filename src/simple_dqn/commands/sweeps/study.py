@@ -56,20 +56,21 @@ class Study:
         return RunStorage(self.filesystem, f"{self.folder}/{name}")
 
     def require_same(self, name: str, game: str, given: Mapping[str, Any]) -> None:
-        """Keep the game and the options of a run or a search.
-
-        Raises:
-            UsageError: the study has one of this name with others.
-        """
-        own = json.dumps({"game": Path(game).name, **given}, sort_keys=True)
-        storage = self.storage(name)
-        there = storage.read(COMMAND)
-        if there and there != own:
+        """Raise UsageError if the study has a run or a search of this name with other options."""
+        if self.storage(name).read(COMMAND) not in ("", _command(game, given)):
             raise UsageError(
                 f"the study '{self.label}' has {name} with other options: give another --label"
             )
-        if not there:
-            storage.write(COMMAND, own)
+
+    def keep(self, name: str, game: str, given: Mapping[str, Any]) -> None:
+        """Keep the game and the options of a run or a search, unless they are kept already.
+
+        Raises:
+            UsageError: see ``require_same``.
+        """
+        self.require_same(name, game, given)
+        if not self.storage(name).read(COMMAND):
+            self.storage(name).write(COMMAND, _command(game, given))
 
     def require_room(self, runs: Iterable[PlannedRun]) -> None:
         """Raise UsageError for a run that no node has room for: it would wait for ever."""
@@ -175,12 +176,13 @@ def run_study(runs: Sequence[PlannedRun], study: Study) -> list[str]:
     for run in runs:
         study.require_same(run.name, run.game, run.given)
     left = [run for run in runs if study.storage(run.name).read(DONE) != FINISHED]
-    for run in left:
-        study.storage(run.name).write(DONE, "")  # refused ones get another chance
     failures: dict[str, str] = {}
     if left:
         with study:
             study.require_room(left)
+            for run in left:
+                study.keep(run.name, run.game, run.given)
+                study.storage(run.name).write(DONE, "")  # refused ones get another chance
             trials = [study.trial(run) for run in left]
             failures = study.fit(len(left), {"run": tune.grid_search(trials)}, {})
     problems, interrupted = [], False
@@ -194,6 +196,11 @@ def run_study(runs: Sequence[PlannedRun], study: Study) -> list[str]:
     if interrupted:  # Tune ends its trials and returns
         raise KeyboardInterrupt("; the same command continues the study")
     return problems
+
+
+def _command(game: str, given: Mapping[str, Any]) -> str:
+    """Return what is kept of the command of a run."""
+    return json.dumps({"game": Path(game).name, **given}, sort_keys=True)
 
 
 def connect(address: str) -> None:
