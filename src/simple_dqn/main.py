@@ -24,8 +24,8 @@ from simple_dqn.options.resolve import check, resolve
 
 logger = logging.getLogger("simple_dqn")
 
-# Packages that only some commands need, by module.
 SWEEP = "optuna 'ray[tune]' rich"
+# Packages that only some commands need, by module.
 EXTRAS = {
     "aiohttp": "aiohttp",
     "av": "av",
@@ -34,10 +34,10 @@ EXTRAS = {
     "captum": "captum",
     "matplotlib": "matplotlib",
     "PIL": "pillow",
+    "optuna": SWEEP,
     "pandas": "pandas",
     "pyarrow": "pyarrow",
     "pygame": "pygame-ce",
-    "optuna": SWEEP,
     "ray": SWEEP,
     "rich": SWEEP,
     "scipy": "scipy",

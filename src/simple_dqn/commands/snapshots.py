@@ -127,7 +127,7 @@ def load_weights(run: Run, snapshot: Snapshot) -> None:
 
 
 def open_test_csv(config: Config) -> tuple[Callable[[Row], None], ...]:
-    """Return the CSV file for the row of a test, if requested.
+    """Return what writes the row of a test to its CSV file, if requested.
 
     Raises:
         UsageError: it exists already, or is no statistics file that may be replaced.

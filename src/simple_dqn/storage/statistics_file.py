@@ -9,14 +9,8 @@ from pathlib import Path
 from simple_dqn.errors import UsageError
 from simple_dqn.statistics import COLUMNS, PHASES, Row
 
-# What a row without it is damaged for, and how it is written.
-NEEDED = {
-    "epoch": int,
-    "steps": float,  # a spreadsheet may write 12.0
-    "total_time": float,
-    "average_reward": float,
-    "last_exploration_rate": float,
-}
+# The numbers that no row lacks; others may be blank in older files.
+NEEDED = ("steps", "total_time", "average_reward", "last_exploration_rate")
 
 
 def read_text(path: Path) -> str:
@@ -72,9 +66,10 @@ def read_csv(path: Path) -> list[Row]:
         require_header(text, path)
         rows = list(csv.DictReader(io.StringIO(text)))
         for row in rows:
-            for column in COLUMNS:
-                if column in NEEDED or (column != "phase" and row.get(column)):
-                    NEEDED.get(column, float)(row[column])
+            int(row["epoch"])
+            for column in COLUMNS[2:]:
+                if column in NEEDED or row.get(column):
+                    float(row[column])
             if row["phase"] not in PHASES:
                 raise ValueError(f"unknown phase '{row['phase']:.20}'")
     except (OSError, ValueError, TypeError, csv.Error) as error:
